@@ -1,0 +1,108 @@
+"""What can go wrong, grouped by what the caller does about it.
+
+WorkerError                      the base; its exit_code is the process's
+├── UsageError              2    the command line asked for something that cannot be
+├── ConfigError             3    a key or a value; nothing was started
+├── UpstreamError           4    the proxy; carries the endpoint and, when there was one, the status
+│   ├── UpstreamUnreachable      no connection: the next pass may succeed
+│   ├── UpstreamRefused          key missing or wrong: stop at once, five tries ban the address
+│   ├── UpstreamBanned           this address is banned; says for how long
+│   ├── UpstreamOff              management API not there: switched off, Home mode, or another base path
+│   ├── UpstreamUnsupported      a version that offers usage by neither path
+│   ├── UpstreamAnswerError      an answer that is not what the endpoint promises
+│   └── PossibleLossError        a pop whose answer never arrived whole
+├── DatabaseError           5    unreachable, or a schema this program does not know
+├── JournalError            1    the folder that keeps payloads cannot be written
+├── VerifyError             7    rollups and records disagree
+└── BusyError              75    another worker holds this upstream
+"""
+
+from __future__ import annotations
+
+
+class WorkerError(Exception):
+    """A failure with a sentence for a person: what was wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(WorkerError):
+    """The command line asked for something that cannot be done."""
+
+    exit_code = 2
+
+
+class ConfigError(WorkerError):
+    """A configuration key, variable or file is wrong."""
+
+    exit_code = 3
+
+
+class UpstreamError(WorkerError):
+    """The proxy did not do what was asked; `endpoint` and `status` say where."""
+
+    exit_code = 4
+
+    def __init__(self, text: str, *, endpoint: str, status: int | None = None) -> None:
+        at = f"{endpoint} answered {status}" if status is not None else endpoint
+        super().__init__(f"{at}: {text}")
+        self.endpoint = endpoint
+        self.status = status
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, or a server error that may pass."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The management key is missing or wrong. Never retried: five tries ban the address for 30 minutes."""
+
+
+class UpstreamBanned(UpstreamError):
+    """The proxy has banned this address; `retry_after_s` seconds remain."""
+
+    def __init__(self, text: str, *, endpoint: str, status: int, retry_after_s: float) -> None:
+        super().__init__(text, endpoint=endpoint, status=status)
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamOff(UpstreamError):
+    """The management API is not served here."""
+
+
+class UpstreamUnsupported(UpstreamError):
+    """This proxy offers usage neither as a snapshot nor over the HTTP queue."""
+
+
+class UpstreamAnswerError(UpstreamError):
+    """The answer is not what this endpoint promises."""
+
+
+class PossibleLossError(UpstreamError):
+    """A pop was sent and its answer did not arrive whole; `body` holds the bytes that did."""
+
+    def __init__(self, text: str, *, endpoint: str, body: bytes) -> None:
+        super().__init__(text, endpoint=endpoint)
+        self.body = body
+
+
+class DatabaseError(WorkerError):
+    """PostgreSQL cannot be reached, or holds a schema this program does not know."""
+
+    exit_code = 5
+
+
+class JournalError(WorkerError):
+    """The journal folder cannot be used."""
+
+
+class VerifyError(WorkerError):
+    """Rollups and records disagree."""
+
+    exit_code = 7
+
+
+class BusyError(WorkerError):
+    """Another worker holds this upstream."""
+
+    exit_code = 75
