@@ -12,6 +12,7 @@ WorkerError                      the base; its exit_code is the process's
 │   ├── UpstreamAnswerError      an answer that is not what the endpoint promises
 │   └── PossibleLossError        a pop whose answer never arrived whole
 ├── DatabaseError           5    unreachable, or a schema this program does not know
+│   └── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
 ├── JournalError            1    the folder that keeps payloads cannot be written
 ├── VerifyError             7    rollups and records disagree
 └── BusyError              75    another worker holds this upstream
@@ -90,6 +91,10 @@ class DatabaseError(WorkerError):
     """PostgreSQL cannot be reached, or holds a schema this program does not know."""
 
     exit_code = 5
+
+
+class TransientDatabaseError(DatabaseError):
+    """PostgreSQL gave this transaction up in favour of another; it may be run again."""
 
 
 class JournalError(WorkerError):

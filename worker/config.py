@@ -1,0 +1,329 @@
+"""One frozen configuration, read once: TOML, then the environment over it; anything unknown or bad is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import quote, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.errors import ConfigError
+
+PREFIX = "WORKER_"
+NESTED = "WORKER__"
+
+# The short names of the contract, and the TOML key each of them sets.
+SHORT_NAMES = {
+    "WORKER_DATABASE_URL": ("database", "url"),
+    "WORKER_UPSTREAM_URL": ("upstream", 0, "url"),
+    "WORKER_UPSTREAM_KEY": ("upstream", 0, "key"),
+    "WORKER_UPSTREAM_NAME": ("upstream", 0, "name"),
+    "WORKER_UPSTREAM_MODE": ("upstream", 0, "mode"),
+    "WORKER_TIMEZONE": ("rollup", "timezone"),
+    "WORKER_DATA_DIR": ("data_dir",),
+    "WORKER_PEPPER": ("security", "pepper"),
+    "WORKER_LOG_LEVEL": ("log", "level"),
+    "WORKER_LOG_FORMAT": ("log", "format"),
+}
+SECRET_NAMES = {"WORKER_DATABASE_URL", "WORKER_UPSTREAM_KEY", "WORKER_PEPPER"}
+NOT_OURS = {"WORKER_CONFIG"}
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as e:
+        raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin or UTC") from e
+    return value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL with a host")
+    if parts.username or parts.password or parts.query:
+        raise ValueError("must not hold a user, a password or a query; the key belongs in `key`")
+    return value.rstrip("/")
+
+
+def _upstream_name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("must be 1 to 63 letters, digits, '.', '_' or '-', and begin with a letter or digit")
+    return value
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Upstream(Section):
+    """One proxy whose usage is pulled."""
+
+    name: Annotated[str, AfterValidator(_upstream_name)] = "default"
+    url: Annotated[str, AfterValidator(_base_url)]
+    key: SecretStr
+    mode: Literal["auto", "queue", "snapshot"] = "auto"
+    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    queue_count: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_body_bytes: Annotated[int, Field(ge=1 << 16)] = 2 << 30
+
+    @field_validator("key")
+    @classmethod
+    def _not_a_hash(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value()
+        if not text:
+            raise ValueError("is empty: it must be the proxy's management key")
+        if text.startswith(("$2a$", "$2b$", "$2y$")):
+            raise ValueError("is the bcrypt hash that the proxy stores; give the plain management key")
+        return key
+
+
+class Database(Section):
+    """Where PostgreSQL is. Without a URL the worker runs an embedded one in its data folder."""
+
+    url: SecretStr = SecretStr("")
+
+    @field_validator("url")
+    @classmethod
+    def _postgres(cls, url: SecretStr) -> SecretStr:
+        scheme = url.get_secret_value().partition("://")[0]
+        if scheme not in ("", "postgres", "postgresql", "postgresql+psycopg"):
+            raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg://")
+        return url
+
+
+class Rollup(Section):
+    """How days are cut."""
+
+    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class Journal(Section):
+    """The payloads on disk that no transaction has committed yet."""
+
+    max_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
+
+
+class Security(Section):
+    """The secret under which keys are digested. Empty: the database keeps one that it made itself."""
+
+    pepper: SecretStr = SecretStr("")
+
+
+class Log(Section):
+    """What is logged to stderr, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+def default_data_dir() -> Path:
+    """Return the data folder that is used when none is configured."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/usage-worker")
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "usage-worker"
+
+
+class Config(BaseSettings):
+    """The whole configuration. Every key stands in config.example.toml with its default and unit."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    upstream: tuple[Upstream, ...] = ()
+    database: Database = Database()
+    rollup: Rollup = Rollup()
+    journal: Journal = Journal()
+    security: Security = Security()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `load` alone: it reads file and environment and can name what is wrong in either."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @field_validator("upstream")
+    @classmethod
+    def _names_differ(cls, upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        names = [u.name for u in upstreams]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two upstreams are called {name!r}: give each its own name")
+        return upstreams
+
+    def find_upstream(self, name: str) -> Upstream:
+        """Return the upstream called `name`, or raise ConfigError naming the ones there are."""
+        for upstream in self.upstream:
+            if upstream.name == name:
+                return upstream
+        known = ", ".join(u.name for u in self.upstream) or "none"
+        raise ConfigError(f"no upstream is called {name!r} (configured: {known})")
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration.
+
+    Args:
+        file: the file given on the command line; it must exist. Without it $WORKER_CONFIG, else ./config.toml
+            where there is one.
+        environ: the environment; the process's own by default.
+
+    Raises:
+        ConfigError: a file is missing or is no TOML, a key is unknown, a value is bad. The text names the key and
+            the file or variable it came from.
+    """
+    env = os.environ if environ is None else environ
+    path = _config_file(file, env)
+    tree = _read_toml(path) if path else {}
+    origin: dict[tuple[str | int, ...], str] = {}
+    for variable, keys, value in _from_environment(env):
+        _set(tree, keys, value, variable)
+        origin[keys] = variable
+    try:
+        return Config(**tree)
+    except ValidationError as e:
+        raise ConfigError("\n".join(_explain(e, origin, path))) from None
+
+
+def database_url(url: str) -> str:
+    """Return `url` in the spelling SQLAlchemy takes for psycopg 3, whichever of the three was given."""
+    return f"postgresql+psycopg://{url.partition('://')[2]}"
+
+
+def masked(config: Config) -> dict[str, Any]:
+    """Return the effective configuration with every secret masked, ready for JSON."""
+    shown: dict[str, Any] = config.model_dump(mode="json")
+    shown["database"]["url"] = _mask_url(config.database.url.get_secret_value())
+    shown["security"]["pepper"] = "***" if config.security.pepper.get_secret_value() else ""
+    for upstream in shown["upstream"]:
+        upstream["key"] = "***"
+    return shown
+
+
+def _mask_url(url: str) -> str:
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{quote(parts.username)}:***@" if parts.username else ""
+    return urlunsplit((parts.scheme, user + host, parts.path, "***" if parts.query else "", ""))
+
+
+def _config_file(file: Path | None, env: Mapping[str, str]) -> Path | None:
+    if file is None and env.get("WORKER_CONFIG"):
+        file = Path(env["WORKER_CONFIG"])
+    if file is None:
+        implied = Path("config.toml")
+        return implied if implied.is_file() else None
+    if not file.is_file():
+        raise ConfigError(f"the configuration file {file} does not exist")
+    return file
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not valid TOML: {e}") from e
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}") from e
+
+
+def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
+    """Yield (variable, key path, value) for every variable of ours; an empty value counts as not set."""
+    for variable in sorted(env):
+        if not variable.startswith(PREFIX) or variable in NOT_OURS or not env[variable]:
+            continue
+        name, value = variable, env[variable]
+        if name.endswith("_FILE") and name.removesuffix("_FILE") in SECRET_NAMES:
+            name, value = name.removesuffix("_FILE"), _read_secret(variable, value)
+            if env.get(name):
+                raise ConfigError(f"both {name} and {variable} are set: keep one of them")
+        if name in SHORT_NAMES:
+            yield variable, SHORT_NAMES[name], value
+        elif name.startswith(NESTED):
+            keys = tuple(int(k) if k.isdigit() else k for k in name.removeprefix(NESTED).lower().split("__"))
+            if keys[-1:] and isinstance(keys[-1], str) and keys[-1].endswith("_file"):
+                keys, value = (*keys[:-1], keys[-1].removesuffix("_file")), _read_secret(variable, value)
+            yield variable, keys, value
+        else:
+            raise ConfigError(f"the variable {variable} is not one of ours: see config.example.toml for all keys")
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{variable} names {path}, which cannot be read: {e}") from e
+
+
+def _set(tree: dict[str, Any], keys: tuple[str | int, ...], value: str, variable: str) -> None:
+    """Put `value` at the key path; the number in it counts the tables of `upstream` from 0."""
+    here, path = tree, list(keys)
+    while len(path) > 1:
+        key = str(path.pop(0))
+        if path and isinstance(path[0], int):
+            here = _table(here.setdefault(key, []), path.pop(0), variable)
+        else:
+            here = _as_table(here.setdefault(key, {}), variable)
+    if not path or isinstance(path[0], int):
+        raise ConfigError(f"the variable {variable} must name a key of a table, such as {NESTED}UPSTREAM__0__URL")
+    here[path[0]] = value
+
+
+def _table(tables: Any, index: str | int, variable: str) -> dict[str, Any]:
+    if not isinstance(tables, list) or not isinstance(index, int) or index > len(cast("list[Any]", tables)):
+        raise ConfigError(f"the variable {variable} must count tables from 0 without a gap")
+    listed = cast("list[Any]", tables)
+    if index == len(listed):
+        listed.append({})
+    return _as_table(listed[index], variable)
+
+
+def _as_table(value: Any, variable: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"the variable {variable} names a key below one that is no table")
+    return cast("dict[str, Any]", value)
+
+
+def _explain(error: ValidationError, origin: dict[tuple[str | int, ...], str], path: Path | None) -> Iterator[str]:
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        keys = tuple(problem["loc"])
+        name = ".".join(str(k) for k in keys)
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            text = "is not a known key"
+        elif problem["type"] == "missing":
+            text = "is missing"
+        yield f"{origin.get(keys) or path or 'configuration'}: {name}: {text}"
+
+
+def to_json(value: object) -> bytes:
+    """Return `value` as one indented JSON document."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)

@@ -1,0 +1,207 @@
+"""The door to PostgreSQL: engine, transactions, the schema's version, and what belongs to the database itself."""
+
+from __future__ import annotations
+
+import importlib.resources
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import sqlalchemy
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+
+from worker.errors import BusyError, ConfigError, DatabaseError, TransientDatabaseError
+
+HEAD = "0001"
+"""The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+TRANSIENT = (
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.LockNotAvailable,
+)
+
+SELECT_VERSION = "SELECT version_num FROM usage.schema_version"
+SELECT_SETTING = "SELECT value FROM usage.setting WHERE key = %s"
+INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
+LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
+LOCK_UPSTREAM = "SELECT pg_try_advisory_lock(%s)"
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for `url` (a postgresql+psycopg:// URL). Nothing is opened yet."""
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=2,
+        max_overflow=2,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": "usage-worker",
+            "options": "-c timezone=UTC",
+            "connect_timeout": 10,
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Generator[Connection]:
+    """Open one transaction on the driver's own connection: committed at the end, undone by an exception.
+
+    Raises:
+        DatabaseError: PostgreSQL cannot be reached, or the connection was lost.
+    """
+    try:
+        with engine.begin() as connection:
+            yield _driver(connection)
+    except (DBAPIError, psycopg.OperationalError) as e:
+        raise _translated(e) from e
+
+
+@contextmanager
+def upstream_lock(engine: Engine, upstream: str) -> Generator[None]:
+    """Hold the lock of one upstream, on a connection of its own, while the block runs.
+
+    Raises:
+        BusyError: another worker holds it.
+        DatabaseError: PostgreSQL cannot be reached.
+    """
+    key = int.from_bytes(blake2b(f"usage-worker:{upstream}".encode(), digest_size=8).digest(), signed=True)
+    try:
+        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    except DBAPIError as e:
+        raise _translated(e) from e
+    with connection:
+        row = _driver(connection).execute(LOCK_UPSTREAM, [key]).fetchone()
+        if row is None or not row[0]:
+            raise BusyError(f"another worker holds the upstream {upstream!r}; this one stands by")
+        try:
+            yield
+        finally:
+            connection.invalidate()  # closing the session is what lets the lock go, whatever state it is in
+
+
+def migrate(url: str) -> None:
+    """Bring the schema to head. Safe to run from several processes at once, and again after it was killed.
+
+    Raises:
+        DatabaseError: PostgreSQL cannot be reached, or its schema is newer than this program.
+    """
+    engine = connect(url)
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the schema to head; return whether it was not there already."""
+    if schema_version(engine) == HEAD:
+        return False
+    from alembic import command  # noqa: PLC0415  # a pass that has nothing to migrate need not load Alembic
+    from alembic.config import Config as AlembicConfig  # noqa: PLC0415
+
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(migrations_dir()))
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(LOCK_MIGRATION)
+            settings.attributes["connection"] = connection
+            command.upgrade(settings, "head")
+    except DBAPIError as e:
+        raise _translated(e) from e
+    return True
+
+
+def schema_version(engine: Engine) -> str | None:
+    """Return the schema's version, None where there is no schema yet.
+
+    Raises:
+        DatabaseError: the version is not one that this program knows: the database is newer.
+    """
+    try:
+        with transaction(engine) as connection:
+            row = connection.execute(SELECT_VERSION).fetchone()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return None
+    found = str(row[0]) if row else None
+    if found is not None and found not in _known_versions():
+        raise DatabaseError(
+            f"the database's schema is at version {found}, which this program (schema {HEAD}) does not know: "
+            "it is newer. Update the worker; nothing was changed."
+        )
+    return found
+
+
+def migrations_dir() -> Path:
+    """Return the folder of the migrations: in the wheel beside the code, in a checkout above it."""
+    package = Path(str(importlib.resources.files("worker")))
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def rollup_timezone(connection: Connection, configured: str) -> str:
+    """Return the zone whose days the rollups hold; the first worker's configuration decides it.
+
+    Raises:
+        ConfigError: the rollups were built for another zone than the configured one.
+    """
+    connection.execute(INSERT_SETTING, ["timezone", configured])
+    stored = _setting(connection, "timezone")
+    if stored != configured:
+        raise ConfigError(
+            f"rollup.timezone is {configured!r}, but the days in this database are those of {stored!r}. "
+            f"Set it back, or rebuild the days with `worker rebuild --timezone {configured}`."
+        )
+    return stored
+
+
+def pepper(connection: Connection, configured: str) -> bytes:
+    """Return the secret under which keys are digested: the configured one, else one the database keeps.
+
+    It must be the same for ever and for every worker: the identity of each record hangs on it.
+
+    Raises:
+        ConfigError: the configured pepper is not the one this database was begun with.
+    """
+    proof = sha256(b"pepper check:" + configured.encode()).hexdigest()
+    mine = f"configured:{proof}" if configured else f"stored:{secrets.token_hex(32)}"
+    connection.execute(INSERT_SETTING, ["pepper", mine])
+    kind, _, value = _setting(connection, "pepper").partition(":")
+    if kind == "stored" and not configured:
+        return bytes.fromhex(value)
+    if kind == "configured" and configured and value == proof:
+        return configured.encode()
+    wanted = "the pepper that was configured when it was begun" if kind == "configured" else "no pepper of its own"
+    raise ConfigError(f"security.pepper (WORKER_PEPPER) does not fit: this database goes with {wanted}")
+
+
+def _setting(connection: Connection, key: str) -> str:
+    row = connection.execute(SELECT_SETTING, [key]).fetchone()
+    if row is None:
+        raise DatabaseError(f"the setting {key!r} is missing from usage.setting; run `worker migrate`")
+    return str(row[0])
+
+
+def _driver(connection: sqlalchemy.Connection) -> Connection:
+    return cast("Connection", connection.connection.driver_connection)
+
+
+def _known_versions() -> set[str]:
+    return {p.name.partition("_")[0] for p in (migrations_dir() / "versions").glob("[0-9]*.py")}
+
+
+def _translated(error: DBAPIError | psycopg.Error) -> Exception:
+    """Return a DatabaseError where PostgreSQL is not there, else the driver's own error: that one is a bug."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, TRANSIENT):
+        return TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}")
+    if isinstance(cause, psycopg.OperationalError):
+        return DatabaseError(f"PostgreSQL: {str(cause).strip()}")
+    return cause if isinstance(cause, Exception) else error

@@ -1,0 +1,257 @@
+"""The proxy's mapping endpoints → Directory: which credential is which channel. Spells their field names.
+
+Two kinds of credential serve requests: auth files (accounts) and configured API keys, the latter spread over one
+endpoint for each provider. A credential that cannot be read is skipped and counted; an answer that cannot be read
+is an error and never an empty list.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
+
+import msgspec
+
+from worker.decode import text
+from worker.secret import Keyring
+
+Kind = Literal["auth", "apikey", "unknown"]
+K = TypeVar("K", str, bytes)
+
+AUTH_FILES = "auth-files"
+COMPATIBILITY = "openai-compatibility"
+
+# Each provider-key endpoint, and the provider ids its credentials have in usage records. The first is the family.
+KEY_ENDPOINTS: Mapping[str, tuple[str, ...]] = {
+    "gemini-api-key": ("gemini",),
+    "claude-api-key": ("claude",),
+    "codex-api-key": ("codex",),
+    COMPATIBILITY: ("openai-compatibility",),
+    "vertex-api-key": ("vertex",),
+    "interactions-api-key": ("interactions", "gemini-interactions"),
+    "xai-api-key": ("xai",),
+}
+ENDPOINTS = (AUTH_FILES, *KEY_ENDPOINTS)
+
+
+class Channel(NamedTuple):
+    """Where usage is booked: `kind` and `name` are its identity within an upstream."""
+
+    kind: Kind
+    name: str
+    group: str
+
+
+UNKNOWN = Channel("unknown", "unknown", "unknown")
+
+
+class Credential(NamedTuple):
+    """One credential that the proxy lists, without its secret.
+
+    `providers` are the ids under which usage records may name it, joined by a blank. `auth_index` is empty where
+    the proxy tells none, `key_digest` where it has no key.
+    """
+
+    endpoint: str
+    channel: Channel
+    providers: str
+    auth_index: str
+    key_digest: bytes
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """All credentials of one upstream, ready to be looked up; those no longer configured stand behind."""
+
+    by_auth_index: Mapping[str, tuple[Credential, ...]]
+    by_key: Mapping[bytes, tuple[Credential, ...]]
+    past_by_auth_index: Mapping[str, tuple[Credential, ...]]
+    past_by_key: Mapping[bytes, tuple[Credential, ...]]
+
+
+class BadMappingError(ValueError):
+    """An answer of a mapping endpoint that cannot be read; the last good one stays in force."""
+
+
+def build(configured: Iterable[Credential], past: Iterable[Credential] = ()) -> Directory:
+    """Return the directory of these credentials. `past` ones count where no configured one fits.
+
+    An integer index is a number within one run of the proxy, so that a past one says nothing.
+    """
+    current, gone = list(configured), list(past)
+    return Directory(
+        by_auth_index=_grouped((c.auth_index, c) for c in current),
+        by_key=_grouped((c.key_digest, c) for c in current),
+        past_by_auth_index=_grouped((c.auth_index, c) for c in gone if not c.auth_index.isdigit() or _hashed(c)),
+        past_by_key=_grouped((c.key_digest, c) for c in gone),
+    )
+
+
+def parse(endpoint: str, body: bytes, keyring: Keyring) -> tuple[list[Credential], int]:
+    """Read one mapping endpoint's answer.
+
+    Returns:
+        Its credentials, and how many entries could not be read.
+
+    Raises:
+        BadMappingError: the answer as a whole is not what the endpoint promises.
+    """
+    entries = _entries(endpoint, body)
+    if endpoint == AUTH_FILES:
+        return _auth_files(entries)
+    found: list[Credential] = []
+    skipped = 0
+    for entry in entries:
+        if isinstance(entry, dict):
+            read, unread = _provider(endpoint, cast("dict[str, Any]", entry), keyring)
+            found += read
+            skipped += unread
+        else:
+            skipped += 1
+    return found, skipped
+
+
+# -- answers ----------------------------------------------------------------------------------------------------
+
+
+def _entries(endpoint: str, body: bytes) -> list[Any]:
+    """Return the list in an answer: bare, or under its name; null is an empty one."""
+    try:
+        tree: Any = json.loads(body)
+    except (ValueError, RecursionError) as e:
+        raise BadMappingError(f"not JSON: {e}") from None
+    names = ("files", "auth_files", "auth-files") if endpoint == AUTH_FILES else (endpoint, "items", "data")
+    if isinstance(tree, dict):
+        fields = cast("dict[str, Any]", tree)
+        lists = [fields[name] for name in names if name in fields]
+        if len(lists) != 1:
+            what = "several lists" if lists else f"none of {', '.join(names)}"
+            raise BadMappingError(f"the answer holds {what}")
+        tree = lists[0]
+    entries = _list(tree if tree is not None else [])
+    if entries is None:
+        raise BadMappingError("the answer holds no list")
+    return entries
+
+
+def _auth_files(entries: list[Any]) -> tuple[list[Credential], int]:
+    """Read auth files. Two that share provider and account are told apart by their file's name."""
+    files: list[tuple[str, str, str, str]] = []
+    for entry in entries:
+        fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+        file = _text(fields, "name", "file_name", "id")
+        provider = _text(fields, "provider", "type")
+        account = _text(fields, "email") or _text(fields, "label") or file
+        if account and provider:
+            files.append((provider, account, file, _index(fields)))
+    names = [(provider, account) for provider, account, _, _ in files]
+    found = [
+        Credential(
+            endpoint=AUTH_FILES,
+            channel=Channel(
+                "auth",
+                text(
+                    f"{provider}/{account}"
+                    if names.count((provider, account)) == 1
+                    else f"{provider}/{account} ({file})"
+                ),
+                provider,
+            ),
+            providers=provider,
+            auth_index=auth_index,
+            key_digest=b"",
+        )
+        for provider, account, file, auth_index in files
+    ]
+    return found, len(entries) - len(found)
+
+
+def _provider(endpoint: str, fields: dict[str, Any], keyring: Keyring) -> tuple[list[Credential], int]:
+    """Read one entry of a provider-key endpoint: a key, or an OpenAI-compatible provider with its keys."""
+    channel = _key_channel(endpoint, fields)
+    providers = _provider_ids(endpoint, channel.name)
+    holders: list[Any] = [fields]
+    if endpoint == COMPATIBILITY:
+        keys = next((fields[n] for n in ("api-key-entries", "apiKeyEntries", "api-keys") if fields.get(n)), None)
+        holders = _list(keys) or [fields]
+    found: list[Credential] = []
+    for holder in holders:
+        held: dict[str, Any] = {"api-key": holder} if isinstance(holder, str) else holder
+        if isinstance(held, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # the element is unchecked JSON
+            key = _text(held, "api-key", "apiKey", "api_key", "key", cut=False)
+            found.append(Credential(endpoint, channel, providers, _index(held), keyring.digest(key)))
+    return found, len(holders) - len(found)
+
+
+def _key_channel(endpoint: str, fields: dict[str, Any]) -> Channel:
+    """Name a provider: its own name, else its base URL, else the endpoint's family."""
+    family = KEY_ENDPOINTS[endpoint][0]
+    name = _text(fields, "name") or text(base_url_name(_text(fields, "base-url", "base_url", "baseURL"))) or family
+    return Channel("apikey", name, name)
+
+
+def base_url_name(url: str) -> str:
+    """Return a base URL as a name: host in lower case and path, without scheme, userinfo, query and `/v1`."""
+    if not url:
+        return ""
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return ""
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    place = host if port in (None, default) else f"{host}:{port}"
+    return re.sub(r"/v1$", "", (place + parts.path).rstrip("/")).rstrip("/")
+
+
+def _provider_ids(endpoint: str, name: str) -> str:
+    ids = list(KEY_ENDPOINTS[endpoint])
+    if endpoint == COMPATIBILITY:  # v7.2.21 and later, and before
+        ids += [f"openai-compatible-{name.lower()}", name.lower()]
+    return " ".join(ids)
+
+
+def _list(value: Any) -> list[Any] | None:
+    return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType]  # JSON is untyped
+
+
+# -- fields -----------------------------------------------------------------------------------------------------
+
+
+def _text(fields: dict[str, Any], *names: str, cut: bool = True) -> str:
+    """Return the first of the fields that is a text with something in it."""
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value.strip():
+            return text(value) if cut else value.strip()
+    return ""
+
+
+def _index(fields: dict[str, Any]) -> str:
+    """Return the credential's index as text; it is a number up to v6.6.55 and 16 hex digits after."""
+    for name in ("auth_index", "auth-index", "authIndex"):
+        value = fields.get(name)
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return text(str(value))
+    return ""
+
+
+def _hashed(credential: Credential) -> bool:
+    """Say whether an index of digits alone is long enough to be a hash that happens to have no letter."""
+    return len(credential.auth_index) == 16  # noqa: PLR2004  # hex digits of the proxy's hash
+
+
+def _grouped(pairs: Iterable[tuple[K, Credential]]) -> dict[K, tuple[Credential, ...]]:
+    grouped: dict[K, tuple[Credential, ...]] = {}
+    for pair in pairs:
+        key: K = pair[0]
+        if key:
+            grouped[key] = (*grouped.get(key, ()), pair[1])
+    return grouped
+
+
+def channels(credentials: Iterable[Credential]) -> Iterator[Channel]:
+    """Yield each channel of these credentials once, in order."""
+    yield from dict.fromkeys(c.channel for c in credentials)

@@ -1,0 +1,149 @@
+"""Payload bytes on disk until their batch is committed.
+
+The proxy hands a payload out once. So it is durable here before anything reads it: written to a temporary file,
+synced, renamed, the folder synced. An entry is dropped after the transaction that loaded it has committed; what
+a crash or a database outage leaves behind is loaded first by the next pass, oldest first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+
+from worker.errors import JournalError
+
+VERSION = 1
+ENTRY = ".entry"
+DAMAGED = ".damaged"
+TEMPORARY = ".part"
+
+
+class JournalEntry(msgspec.Struct, frozen=True):
+    """One payload: `entry_id` is unique for ever, `name` its file."""
+
+    entry_id: str
+    name: str
+    payload: bytes
+
+
+class _Header(msgspec.Struct, frozen=True):
+    version: int
+    entry_id: str
+    payload_bytes: int
+    sha256: str
+
+
+class Journal:
+    """The journal of one upstream: a folder, one file an entry."""
+
+    def __init__(self, data_dir: Path, upstream: str, max_bytes: int) -> None:
+        """Open the folder, making it where it is missing, readable by its owner alone.
+
+        Raises:
+            JournalError: it cannot be made or written.
+        """
+        self._dir = data_dir / "journal" / upstream
+        self._max_bytes = max_bytes
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            (data_dir / "journal").mkdir(mode=0o700, exist_ok=True)
+            self._dir.mkdir(mode=0o700, exist_ok=True)
+        except OSError as e:
+            raise JournalError(f"the journal folder {self._dir} cannot be made ({e.strerror}); see data_dir") from e
+
+    def keep(self, payload: bytes) -> JournalEntry:
+        """Make `payload` durable and return its entry.
+
+        Raises:
+            JournalError: the disk refuses. The payload exists nowhere else: the caller should load it at once.
+        """
+        entry_id = uuid.uuid4().hex
+        header = _Header(VERSION, entry_id, len(payload), sha256(payload).hexdigest())
+        name = f"{time.time_ns():020d}-{entry_id}{ENTRY}"
+        try:
+            self._write(name, msgspec.json.encode(header) + b"\n" + payload)
+        except OSError as e:
+            raise JournalError(f"the journal {self._dir} cannot be written: {e.strerror}") from e
+        return JournalEntry(entry_id, name, payload)
+
+    def entries(self) -> Iterator[JournalEntry]:
+        """Yield what is kept, oldest first. A damaged entry is renamed, so that it stays and stands in no way."""
+        for path in self._paths():
+            try:
+                entry = _read(path)
+            except FileNotFoundError:  # another process loaded it meanwhile
+                continue
+            except OSError as e:
+                raise JournalError(f"the journal entry {path} cannot be read: {e.strerror}") from e
+            if entry is None:
+                path.rename(path.with_suffix(DAMAGED))
+            else:
+                yield entry
+
+    def drop(self, entry: JournalEntry) -> None:
+        """Forget an entry whose batch is committed."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._dir / entry.name).unlink()
+
+    def backlog(self) -> tuple[int, int]:
+        """Return how many entries are kept, and their bytes."""
+        sizes: list[int] = []
+        for path in self._paths():
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return len(sizes), sum(sizes)
+
+    def damaged(self) -> list[Path]:
+        """Return the entries that could not be read."""
+        return sorted(self._dir.glob(f"*{DAMAGED}"))
+
+    def require_room(self) -> None:
+        """Raise JournalError when the journal is full: then nothing more may be popped."""
+        entries, size = self.backlog()
+        if size >= self._max_bytes:
+            raise JournalError(
+                f"the journal {self._dir} is full ({entries} payloads, {size} of {self._max_bytes} bytes): pulling "
+                "has stopped, and the proxy will forget what is not pulled in time. Bring the database back or "
+                "raise journal.max_bytes."
+            )
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._dir.glob(f"*{ENTRY}"))
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self._dir / f"{name}{TEMPORARY}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(self._dir / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        folder = os.open(self._dir, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _read(path: Path) -> JournalEntry | None:
+    """Return the entry in `path`; None when it is not what was written."""
+    head, _, payload = path.read_bytes().partition(b"\n")
+    try:
+        header = msgspec.json.decode(head, type=_Header)
+    except msgspec.MsgspecError:
+        return None
+    whole = len(payload) == header.payload_bytes and sha256(payload).hexdigest() == header.sha256
+    if header.version != VERSION or not whole:
+        return None
+    return JournalEntry(header.entry_id, path.name, payload)

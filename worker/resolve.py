@@ -1,0 +1,65 @@
+"""Which channel a record belongs to, from a directory it is handed (pure).
+
+Rule 1, `auth_index`: the credential with the record's index. Rule 2, `api_key`: the configured key that `source`
+holds, for a record that is or may be an API key's. Where several channels fit, the record's provider decides;
+where it does not, the channel is unknown and the rule says `ambiguous`. The first one never wins by being first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from worker.directory import UNKNOWN, Channel, Credential, Directory
+
+Rule = Literal["auth_index", "api_key", "none", "ambiguous"]
+
+API_KEY_AUTH_TYPES = ("apikey", "api_key", "unknown", "")
+"""What a record may say of itself when an API key served it; a snapshot says nothing."""
+
+
+class Resolution(NamedTuple):
+    """The channel of a record, and the rule that found it."""
+
+    channel: Channel
+    rule: Rule
+
+
+NOT_FOUND = Resolution(UNKNOWN, "none")
+AMBIGUOUS = Resolution(UNKNOWN, "ambiguous")
+
+
+def resolve(
+    directory: Directory, *, auth_index: str, source_digest: bytes, provider: str, auth_type: str
+) -> Resolution:
+    """Return the channel for what a record says of its credential.
+
+    Args:
+        directory: the credentials of the record's upstream.
+        auth_index: empty when the record has none.
+        source_digest: the digest of the record's `source`.
+        provider: the record's provider id, which only narrows.
+        auth_type: `apikey`, `oauth`, `unknown` or empty; `oauth` rules a match by key out.
+    """
+    may_be_key = auth_type in API_KEY_AUTH_TYPES
+    tries: tuple[tuple[Rule, Iterable[Credential]], ...] = (
+        ("auth_index", directory.by_auth_index.get(auth_index, ())),
+        ("api_key", directory.by_key.get(source_digest, ()) if may_be_key else ()),
+        ("auth_index", directory.past_by_auth_index.get(auth_index, ())),
+        ("api_key", directory.past_by_key.get(source_digest, ()) if may_be_key else ()),
+    )
+    ambiguous = False
+    for rule, candidates in tries:
+        channels = _narrowed(candidates, provider)
+        if len(channels) == 1:
+            return Resolution(channels.pop(), rule)
+        ambiguous = ambiguous or len(channels) > 1
+    return AMBIGUOUS if ambiguous else NOT_FOUND
+
+
+def _narrowed(candidates: Iterable[Credential], provider: str) -> set[Channel]:
+    """Return the candidates' channels; of several, those that go with the record's provider."""
+    channels = {c.channel for c in candidates}
+    if len(channels) > 1 and provider:
+        return {c.channel for c in candidates if provider.lower() in c.providers.split(" ")} or channels
+    return channels

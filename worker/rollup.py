@@ -1,0 +1,314 @@
+"""Hourly and daily sums: signed deltas of the rows that changed, in the transaction that changed them.
+
+A rollup so costs what the change costs, not what the day holds; late data lands in its own day, and history
+survives when records are dropped. `differences` proves that rollups are the sums of the records behind them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from operator import add
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from worker.database import Connection
+from worker.store import Row
+
+LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
+"""Upper bounds of the latency histogram, each counted with all below it."""
+
+# For each place among the bounds, the nine cumulative counts that a latency there adds.
+LATENCY_COUNTS = tuple(
+    tuple(int(place <= bound) for bound in range(len(LATENCY_BOUNDS_MS))) for place in range(len(LATENCY_BOUNDS_MS) + 1)
+)
+NOT_MEASURED = LATENCY_COUNTS[-1]
+
+# The columns of a rollup after its bucket and dimension_id, in the order of the tables.
+MEASURES = (
+    "requests",
+    "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
+    "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens", "unclassified_tokens",
+    "cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "unpriced_requests",
+    "latency_ms_sum", "latency_samples", "ttft_ms_sum", "ttft_samples",
+    "latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
+    "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s",
+)  # fmt: skip
+
+Sums = dict[tuple[Any, int], tuple[Any, ...]]
+
+
+class Deltas(NamedTuple):
+    """What to add to the rollups: measures by (hour or day, dimension)."""
+
+    hourly: Sums
+    daily: Sums
+
+
+def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
+    """Sum what `rows` add to the hours, and to the days of `zone`."""
+    hourly: Sums = {}
+    daily: Sums = {}
+    for row in rows:
+        hour, day = buckets(row.occurred_at, zone)
+        measures = _measures(row)
+        for sums, bucket in ((hourly, hour), (daily, day)):
+            key = (bucket, row.dimension_id)
+            before = sums.get(key)
+            sums[key] = measures if before is None else tuple(map(add, before, measures))
+    return Deltas(hourly, daily)
+
+
+def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
+    """Return the UTC hour and the day of `zone` that `at` lies in."""
+    # Every zone's offset is a multiple of a quarter of an hour: within one, hour and day are the same for all.
+    return _buckets(at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0), zone)
+
+
+@lru_cache(maxsize=1 << 16)
+def _buckets(quarter: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
+    return quarter.replace(minute=0), quarter.astimezone(zone).date()
+
+
+def _measures(row: Row) -> tuple[Any, ...]:
+    """Return one record as the measures it adds; usage.record_measure says the same in SQL."""
+    latency, ttft = row.latency_ms, row.ttft_ms
+    return (
+        1,
+        *row[3:13],
+        row.cost_usd or 0, row.actual_cost_usd or 0, row.cache_read_cost_usd or 0, row.cache_write_cost_usd or 0,
+        int(row.cost_usd is None),
+        latency or 0, int(latency is not None), ttft or 0, int(ttft is not None),
+        *(NOT_MEASURED if latency is None else LATENCY_COUNTS[bisect_left(LATENCY_BOUNDS_MS, latency)]),
+    )  # fmt: skip
+
+
+# -- adding -----------------------------------------------------------------------------------------------------
+
+CREATE_HOURLY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS hourly_delta (LIKE usage.hourly) ON COMMIT DELETE ROWS"
+COPY_HOURLY_DELTA = "COPY hourly_delta FROM STDIN (FORMAT BINARY)"
+ADD_HOURLY = """
+INSERT INTO usage.hourly AS h
+SELECT * FROM hourly_delta ORDER BY hour, dimension_id
+ON CONFLICT (hour, dimension_id) DO UPDATE SET
+    requests = h.requests + EXCLUDED.requests,
+    input_tokens = h.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = h.output_tokens + EXCLUDED.output_tokens,
+    reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
+    cached_tokens = h.cached_tokens + EXCLUDED.cached_tokens,
+    total_tokens = h.total_tokens + EXCLUDED.total_tokens,
+    uncached_input_tokens = h.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
+    cache_read_tokens = h.cache_read_tokens + EXCLUDED.cache_read_tokens,
+    cache_write_tokens = h.cache_write_tokens + EXCLUDED.cache_write_tokens,
+    billed_output_tokens = h.billed_output_tokens + EXCLUDED.billed_output_tokens,
+    unclassified_tokens = h.unclassified_tokens + EXCLUDED.unclassified_tokens,
+    cost_usd = h.cost_usd + EXCLUDED.cost_usd,
+    actual_cost_usd = h.actual_cost_usd + EXCLUDED.actual_cost_usd,
+    cache_read_cost_usd = h.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
+    cache_write_cost_usd = h.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
+    unpriced_requests = h.unpriced_requests + EXCLUDED.unpriced_requests,
+    latency_ms_sum = h.latency_ms_sum + EXCLUDED.latency_ms_sum,
+    latency_samples = h.latency_samples + EXCLUDED.latency_samples,
+    ttft_ms_sum = h.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
+    ttft_samples = h.ttft_samples + EXCLUDED.ttft_samples,
+    latency_le_500ms = h.latency_le_500ms + EXCLUDED.latency_le_500ms,
+    latency_le_1s = h.latency_le_1s + EXCLUDED.latency_le_1s,
+    latency_le_2500ms = h.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
+    latency_le_5s = h.latency_le_5s + EXCLUDED.latency_le_5s,
+    latency_le_10s = h.latency_le_10s + EXCLUDED.latency_le_10s,
+    latency_le_30s = h.latency_le_30s + EXCLUDED.latency_le_30s,
+    latency_le_60s = h.latency_le_60s + EXCLUDED.latency_le_60s,
+    latency_le_120s = h.latency_le_120s + EXCLUDED.latency_le_120s,
+    latency_le_300s = h.latency_le_300s + EXCLUDED.latency_le_300s
+"""
+CREATE_DAILY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS daily_delta (LIKE usage.daily) ON COMMIT DELETE ROWS"
+COPY_DAILY_DELTA = "COPY daily_delta FROM STDIN (FORMAT BINARY)"
+ADD_DAILY = """
+INSERT INTO usage.daily AS d
+SELECT * FROM daily_delta ORDER BY day, dimension_id
+ON CONFLICT (day, dimension_id) DO UPDATE SET
+    requests = d.requests + EXCLUDED.requests,
+    input_tokens = d.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = d.output_tokens + EXCLUDED.output_tokens,
+    reasoning_tokens = d.reasoning_tokens + EXCLUDED.reasoning_tokens,
+    cached_tokens = d.cached_tokens + EXCLUDED.cached_tokens,
+    total_tokens = d.total_tokens + EXCLUDED.total_tokens,
+    uncached_input_tokens = d.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
+    cache_read_tokens = d.cache_read_tokens + EXCLUDED.cache_read_tokens,
+    cache_write_tokens = d.cache_write_tokens + EXCLUDED.cache_write_tokens,
+    billed_output_tokens = d.billed_output_tokens + EXCLUDED.billed_output_tokens,
+    unclassified_tokens = d.unclassified_tokens + EXCLUDED.unclassified_tokens,
+    cost_usd = d.cost_usd + EXCLUDED.cost_usd,
+    actual_cost_usd = d.actual_cost_usd + EXCLUDED.actual_cost_usd,
+    cache_read_cost_usd = d.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
+    cache_write_cost_usd = d.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
+    unpriced_requests = d.unpriced_requests + EXCLUDED.unpriced_requests,
+    latency_ms_sum = d.latency_ms_sum + EXCLUDED.latency_ms_sum,
+    latency_samples = d.latency_samples + EXCLUDED.latency_samples,
+    ttft_ms_sum = d.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
+    ttft_samples = d.ttft_samples + EXCLUDED.ttft_samples,
+    latency_le_500ms = d.latency_le_500ms + EXCLUDED.latency_le_500ms,
+    latency_le_1s = d.latency_le_1s + EXCLUDED.latency_le_1s,
+    latency_le_2500ms = d.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
+    latency_le_5s = d.latency_le_5s + EXCLUDED.latency_le_5s,
+    latency_le_10s = d.latency_le_10s + EXCLUDED.latency_le_10s,
+    latency_le_30s = d.latency_le_30s + EXCLUDED.latency_le_30s,
+    latency_le_60s = d.latency_le_60s + EXCLUDED.latency_le_60s,
+    latency_le_120s = d.latency_le_120s + EXCLUDED.latency_le_120s,
+    latency_le_300s = d.latency_le_300s + EXCLUDED.latency_le_300s
+"""
+MEASURE_TYPES = (*["int8"] * 11, *["numeric"] * 4, *["int8"] * 14)
+
+
+def apply(connection: Connection, changed: Deltas) -> None:
+    """Add the deltas to the rollups. Rows are touched in the order of their key, by every worker."""
+    if not changed.hourly:
+        return
+    connection.execute(CREATE_HOURLY_DELTA)
+    connection.execute(CREATE_DAILY_DELTA)
+    with connection.cursor() as cursor:
+        with cursor.copy(COPY_HOURLY_DELTA) as copy:
+            copy.set_types(("timestamptz", "int4", *MEASURE_TYPES))
+            for key, measures in changed.hourly.items():
+                copy.write_row((*key, *measures))
+        with cursor.copy(COPY_DAILY_DELTA) as copy:
+            copy.set_types(("date", "int4", *MEASURE_TYPES))
+            for key, measures in changed.daily.items():
+                copy.write_row((*key, *measures))
+    connection.execute(ADD_HOURLY)
+    connection.execute(ADD_DAILY)
+
+
+# -- proof ------------------------------------------------------------------------------------------------------
+
+EXTENT = """
+SELECT
+    least((SELECT min(occurred_at) FROM usage.record), (SELECT min(hour) FROM usage.hourly),
+          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily)),
+    greatest((SELECT max(occurred_at) FROM usage.record), (SELECT max(hour) FROM usage.hourly),
+             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily))
+"""
+HOURLY_DIFFERENCES = """
+WITH recomputed AS (
+    SELECT
+        date_trunc('hour', occurred_at, 'UTC') AS hour, dimension_id, sum(requests)::bigint AS requests,
+        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
+        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
+        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
+        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
+        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
+        sum(unpriced_requests)::bigint,
+        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
+        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
+        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
+        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
+    FROM usage.record_measure
+    WHERE occurred_at >= %(since)s AND occurred_at < %(until)s
+    GROUP BY 1, 2
+), stored AS (
+    SELECT * FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s
+)
+SELECT 'records', * FROM (TABLE recomputed EXCEPT TABLE stored) AS only_recomputed
+UNION ALL
+SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
+"""
+DAILY_DIFFERENCES = """
+WITH bound AS (
+    SELECT * FROM unnest(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS t (day, begins, ends)
+), recomputed AS (
+    SELECT
+        bound.day, dimension_id, sum(requests)::bigint AS requests,
+        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
+        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
+        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
+        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
+        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
+        sum(unpriced_requests)::bigint,
+        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
+        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
+        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
+        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
+    FROM bound
+    JOIN usage.record_measure ON occurred_at >= bound.begins AND occurred_at < bound.ends
+    GROUP BY 1, 2
+), stored AS (
+    SELECT daily.* FROM usage.daily JOIN bound USING (day)
+)
+SELECT 'records', * FROM (TABLE recomputed EXCEPT TABLE stored) AS only_recomputed
+UNION ALL
+SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
+"""
+SELECT_DIMENSION = """
+SELECT u.name, c.name, k.label, d.provider, d.endpoint, d.model, d.alias, d.outcome
+FROM usage.dimension AS d
+JOIN usage.channel AS c USING (channel_id)
+JOIN usage.client_key AS k USING (client_key_id)
+JOIN usage.upstream AS u ON u.upstream_id = c.upstream_id
+WHERE d.dimension_id = %s
+"""
+DIMENSION_NAMES = ("upstream", "channel", "client_key", "provider", "endpoint", "model", "alias", "outcome")
+
+
+class Difference(NamedTuple):
+    """One sum that a rollup holds otherwise than the records behind it."""
+
+    grain: str
+    bucket: str
+    dimension: Mapping[str, str]
+    measure: str
+    records: Any
+    rollup: Any
+
+
+def differences(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> Iterator[Difference]:
+    """Compare both rollups with the records of the days `[since, until)` and yield every sum that differs."""
+    days = covered_days(connection, zone, since, until)
+    if not days:
+        return
+    bounds = [day_bounds(day, zone) for day in days]
+    whole = {"since": _hour(bounds[0][0]), "until": _hour(bounds[-1][1] + timedelta(minutes=59))}
+    yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, whole).fetchall())
+    by_day = {"days": days, "begins": [b for b, _ in bounds], "ends": [e for _, e in bounds]}
+    yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, by_day).fetchall())
+
+
+def covered_days(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> list[date]:
+    """Return the days of `[since, until)` between the oldest and the newest record or rollup row."""
+    row = connection.execute(EXTENT).fetchone()
+    if row is None or row[0] is None:
+        return []
+    # A day of margin on either side: a rollup's bucket is not an instant of its zone.
+    first = row[0].astimezone(zone).date() - timedelta(days=1)
+    last = row[1].astimezone(zone).date() + timedelta(days=1)
+    first = max(first, since) if since else first
+    last = min(last, until - timedelta(days=1)) if until else last
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Return the instants at which a day of `zone` begins and ends; 23, 24 or 25 hours apart."""
+    begins = datetime(day.year, day.month, day.day, tzinfo=zone)
+    following = day + timedelta(days=1)
+    ends = datetime(following.year, following.month, following.day, tzinfo=zone)
+    return begins.astimezone(UTC), ends.astimezone(UTC)
+
+
+def _hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def _named(connection: Connection, grain: str, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
+    """Pair the two sides of each row that differs, and name the measures."""
+    sides: dict[tuple[Any, int], dict[str, tuple[Any, ...]]] = {}
+    for side, bucket, dimension_id, *measures in found:
+        sides.setdefault((bucket, dimension_id), {})[side] = tuple(measures)
+    nothing = (0,) * len(MEASURES)
+    for (bucket, dimension_id), both in sorted(sides.items()):
+        names = connection.execute(SELECT_DIMENSION, [dimension_id]).fetchone() or ("?",) * len(DIMENSION_NAMES)
+        dimension: dict[str, str] = dict(zip(DIMENSION_NAMES, names, strict=True))
+        pairs = zip(MEASURES, both.get("records", nothing), both.get("rollup", nothing), strict=True)
+        for measure, records, rollup in pairs:
+            if records != rollup:
+                yield Difference(grain, bucket.isoformat(), dimension, measure, records, rollup)

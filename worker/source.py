@@ -1,0 +1,303 @@
+"""HTTP to one proxy: asks, tells its errors apart, retries what is safe. Parses no record.
+
+A read of the queue is destructive. It is repeated only where the request cannot have left; where an answer got
+lost on its way, what was in it may be lost too, and that is said (PossibleLossError) and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self, cast
+
+import httpx
+import tenacity
+
+from worker.config import Upstream
+from worker.errors import (
+    PossibleLossError,
+    UpstreamAnswerError,
+    UpstreamBanned,
+    UpstreamError,
+    UpstreamOff,
+    UpstreamRefused,
+    UpstreamUnreachable,
+)
+
+MANAGEMENT = "/v0/management"
+STATISTICS = "usage-statistics-enabled"
+QUEUE = "usage-queue"
+SNAPSHOT = "usage"
+
+BAN_S = 30 * 60.0
+"""How long the proxy bans an address after five bad keys, where it does not say."""
+
+TRIES = 4
+RETRY_AFTER_MAX_S = 30.0
+PASSING = frozenset({429, 502, 503, 504})
+MAY_HAVE_POPPED = frozenset({502, 504})
+"""What a reverse proxy answers after it has asked the proxy: the queue may have been read."""
+
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
+
+
+class NotFoundError(UpstreamError):
+    """The path is not served by this version of the proxy."""
+
+
+class Source:
+    """One proxy's management API. Not for several threads at once."""
+
+    def __init__(self, upstream: Upstream, transport: httpx.BaseTransport | None = None) -> None:
+        """Prepare a client; nothing is asked yet. The key travels in a header only, and to this host only."""
+        base = (
+            upstream.url if MANAGEMENT in upstream.url or "/management" in upstream.url else upstream.url + MANAGEMENT
+        )
+        self._max_body_bytes = upstream.max_body_bytes
+        self._count = upstream.queue_count
+        self._version = ""
+        self._client = httpx.Client(
+            base_url=base,
+            headers={
+                "Authorization": f"Bearer {upstream.key.get_secret_value()}",
+                "Accept": "application/json",
+            },
+            timeout=httpx.Timeout(upstream.timeout_s, connect=min(10.0, upstream.timeout_s)),
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @property
+    def version(self) -> str:
+        """What the proxy last said of its version; empty when it has not."""
+        return self._version
+
+    @property
+    def count(self) -> int:
+        """How many records one pop asks for."""
+        return self._count
+
+    def statistics_enabled(self) -> bool | None:
+        """Ask whether the proxy records usage: the one safe question, by which key and reachability show.
+
+        Returns:
+            None where the proxy does not know the question (adapters).
+
+        Raises:
+            UpstreamError: as `errors` tells them apart.
+        """
+        try:
+            body = self._get(STATISTICS)
+        except NotFoundError:
+            return None
+        try:
+            answer: Any = json.loads(body)
+        except ValueError as e:
+            raise UpstreamAnswerError(f"not JSON: {_excerpt(body)}", endpoint=STATISTICS, status=200) from e
+        value = cast("dict[str, Any]", answer).get(STATISTICS) if isinstance(answer, dict) else None
+        return value if isinstance(value, bool) else None
+
+    def mapping(self, endpoint: str) -> bytes | None:
+        """Return a mapping endpoint's answer, None where this version has no such endpoint."""
+        try:
+            return bytes(self._get(endpoint))
+        except NotFoundError:
+            return None
+
+    def snapshot(self) -> bytearray:
+        """Return the whole history as the proxy tells it; can be asked for again.
+
+        Raises:
+            NotFoundError: this version has none.
+        """
+        return self._get(SNAPSHOT)
+
+    def pop(self) -> bytes:
+        """Take up to `count` records off the queue. What is returned exists nowhere else.
+
+        Raises:
+            NotFoundError: this version has no queue over HTTP.
+            PossibleLossError: the request left and its answer did not arrive whole; the error holds what did.
+            UpstreamUnreachable: the request never left, or was refused before the queue was read.
+        """
+        body = bytearray()
+        try:
+            self._safely_sent(body)
+        except httpx.HTTPError as e:
+            raise _possible_loss(_say(e), body) from e
+        except UpstreamAnswerError as e:
+            if not body:
+                raise
+            raise _possible_loss(str(e), body) from e
+        except _Passing as e:
+            if e.status not in MAY_HAVE_POPPED:
+                raise
+            raise _possible_loss(str(e), body) from e
+        return bytes(body)
+
+    def _safely_sent(self, body: bytearray) -> None:
+        """Pop, again only after failures at which the request had not left."""
+        try:
+            for attempt in _attempts(tenacity.retry_if_exception_type(NOT_SENT)):
+                with attempt:
+                    self._read(QUEUE, body, params={"count": str(self._count)})
+        except NOT_SENT as e:
+            raise UpstreamUnreachable(_say(e), endpoint=QUEUE) from e
+
+    def _get(self, endpoint: str) -> bytearray:
+        """Ask something that can be asked again."""
+        body = bytearray()
+        again = tenacity.retry_if_exception_type((httpx.TransportError, UpstreamUnreachable))
+        try:
+            for attempt in _attempts(again):
+                with attempt:
+                    body.clear()
+                    self._read(endpoint, body)
+        except httpx.HTTPError as e:
+            raise UpstreamUnreachable(_say(e), endpoint=endpoint) from e
+        return body
+
+    def _read(self, endpoint: str, body: bytearray, params: dict[str, str] | None = None) -> None:
+        """Append the answer to `body` as it arrives, or raise what its status means."""
+        with self._client.stream("GET", f"/{endpoint}", params=params) as response:
+            self._version = response.headers.get("X-CPA-VERSION", self._version)
+            if response.status_code != HTTPStatus.OK:
+                excerpt = b"".join(_some(response))
+                raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > self._max_body_bytes:
+                    raise UpstreamAnswerError(
+                        f"the answer is longer than max_body_bytes ({self._max_body_bytes})",
+                        endpoint=endpoint,
+                    )
+
+
+def refusal(  # noqa: PLR0911  # one return for each kind of refusal
+    endpoint: str, status: int, body: bytes, retry_after: str = ""
+) -> UpstreamError:
+    """Return the error that an answer other than 200 means (the proxy's texts are in its `error` field)."""
+    said = _excerpt(body)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return UpstreamRefused(
+            f"{said}. Check the management key: the plain one, not the hash in the proxy's config.yaml. "
+            "Not tried again: five bad tries ban this address for 30 minutes.",
+            endpoint=endpoint,
+            status=status,
+        )
+    if status == HTTPStatus.FORBIDDEN and "banned" in said:
+        wait_s = ban_s(said)
+        return UpstreamBanned(
+            f"this address is banned for {wait_s:.0f} s more, after too many bad keys (from here or behind the same "
+            "reverse proxy). Correct the key, then wait, or restart the proxy.",
+            endpoint=endpoint,
+            status=status,
+            retry_after_s=wait_s,
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return UpstreamOff(
+            f"{said}. Set remote-management.allow-remote and a secret-key in the proxy's configuration.",
+            endpoint=endpoint,
+            status=status,
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFoundError(said, endpoint=endpoint, status=status)
+    if status in PASSING:
+        return _Passing(said, endpoint=endpoint, status=status, retry_after_s=_seconds(retry_after))
+    if 300 <= status < 400:  # noqa: PLR2004  # redirects
+        return UpstreamAnswerError(
+            "a redirect, which is not followed: the key goes to the configured host only. Put the final URL there.",
+            endpoint=endpoint,
+            status=status,
+        )
+    return UpstreamAnswerError(said, endpoint=endpoint, status=status)
+
+
+def management_off() -> UpstreamOff:
+    """Return the error for a proxy on which no path of the management API is served."""
+    return UpstreamOff(
+        "the management API is not served here: no management key is set in the proxy, or it runs in Home mode, or "
+        "upstream.url has another base path",
+        endpoint=STATISTICS,
+        status=404,
+    )
+
+
+def _possible_loss(why: str, body: bytearray) -> PossibleLossError:
+    return PossibleLossError(
+        f"the answer did not arrive whole ({why}); records in it may be lost",
+        endpoint=QUEUE,
+        body=bytes(body),
+    )
+
+
+def ban_s(said: str) -> float:
+    """Return the seconds in a text such as `Try again in 29m58s`; half an hour where it has none."""
+    duration = DURATION.search(said.rstrip('."} \n'))
+    if duration is None or not duration[0]:
+        return BAN_S
+    hours, minutes, seconds = (float(part or 0) for part in duration.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+class _Passing(UpstreamUnreachable):
+    """A server error that may pass, and how long it asked to be left alone."""
+
+    def __init__(self, text: str, *, endpoint: str, status: int, retry_after_s: float) -> None:
+        super().__init__(text, endpoint=endpoint, status=status)
+        self.retry_after_s = retry_after_s
+
+
+def _attempts(again: tenacity.retry_base) -> tenacity.Retrying:
+    jitter = tenacity.wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.3)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after_s if isinstance(error, _Passing) else 0.0
+        return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
+
+    return tenacity.Retrying(retry=again, stop=tenacity.stop_after_attempt(TRIES), wait=wait, reraise=True)
+
+
+def _some(response: httpx.Response, limit: int = 2000) -> list[bytes]:
+    """Read the begin of an error's body; the rest of a long one is nobody's business."""
+    pieces: list[bytes] = []
+    for piece in response.iter_bytes():
+        pieces.append(piece[:limit])
+        limit -= len(piece)
+        if limit <= 0:
+            break
+    return pieces
+
+
+def _excerpt(body: bytes | bytearray) -> str:
+    """Return what an error body says: its `error` field, else its first words."""
+    try:
+        answer: Any = json.loads(body)
+    except ValueError:
+        answer = None
+    said = cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None
+    words = said if isinstance(said, str) else re.sub(r"<[^>]*>|\s+", " ", body.decode("utf-8", "replace")).strip()
+    return words[:160] or "an empty answer"
+
+
+def _say(error: httpx.HTTPError) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _seconds(retry_after: str) -> float:
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        return 0.0
