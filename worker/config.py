@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
-import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -211,11 +210,6 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         raise ConfigError("\n".join(_explain(e, origin, path))) from None
 
 
-def database_url(url: str) -> str:
-    """Return `url` in the spelling SQLAlchemy takes for psycopg 3, whichever of the three was given."""
-    return f"postgresql+psycopg://{url.partition('://')[2]}"
-
-
 def masked(config: Config) -> dict[str, Any]:
     """Return the effective configuration with every secret masked, ready for JSON."""
     shown: dict[str, Any] = config.model_dump(mode="json")
@@ -298,12 +292,12 @@ def _set(tree: dict[str, Any], keys: tuple[str | int, ...], value: str, variable
 
 
 def _table(tables: Any, index: str | int, variable: str) -> dict[str, Any]:
-    if not isinstance(tables, list) or not isinstance(index, int) or index > len(cast("list[Any]", tables)):
+    count = len(tables) if hasattr(tables, "append") else -1
+    if not isinstance(index, int) or index > count:
         raise ConfigError(f"the variable {variable} must count tables from 0 without a gap")
-    listed = cast("list[Any]", tables)
-    if index == len(listed):
-        listed.append({})
-    return _as_table(listed[index], variable)
+    if index == count:
+        tables.append({})
+    return _as_table(tables[index], variable)
 
 
 def _as_table(value: Any, variable: str) -> dict[str, Any]:
@@ -322,8 +316,3 @@ def _explain(error: ValidationError, origin: dict[tuple[str | int, ...], str], p
         elif problem["type"] == "missing":
             text = "is missing"
         yield f"{origin.get(keys) or path or 'configuration'}: {name}: {text}"
-
-
-def to_json(value: object) -> bytes:
-    """Return `value` as one indented JSON document."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2)

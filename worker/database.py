@@ -15,6 +15,8 @@ import sqlalchemy
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
+from worker.config import Config
+from worker.embedded import EmbeddedPostgres
 from worker.errors import BusyError, ConfigError, DatabaseError, TransientDatabaseError
 
 HEAD = "0001"
@@ -28,11 +30,44 @@ TRANSIENT = (
     psycopg.errors.LockNotAvailable,
 )
 
+EMBEDDED_NAME = "usage"
+CREATE_DATABASE = "CREATE DATABASE usage"
 SELECT_VERSION = "SELECT version_num FROM usage.schema_version"
 SELECT_SETTING = "SELECT value FROM usage.setting WHERE key = %s"
 INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
 LOCK_UPSTREAM = "SELECT pg_try_advisory_lock(%s)"
+
+
+@contextmanager
+def opened(config: Config) -> Generator[Engine]:
+    """Open the configured database, or the embedded one in the data folder where none is configured.
+
+    The embedded server is shared with other processes on the same folder; the last to leave stops it.
+
+    Raises:
+        DatabaseError: there is no server to start, or it does not start.
+    """
+    url = config.database.url.get_secret_value()
+    if url:
+        engine = connect(spelled(url))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+        return
+    with EmbeddedPostgres(config.data_dir / "postgres") as server:
+        _create_database(server.dsn())
+        engine = connect(server.url(EMBEDDED_NAME))
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def spelled(url: str) -> str:
+    """Return `url` in the spelling SQLAlchemy takes for psycopg 3, whichever of the three was given."""
+    return f"postgresql+psycopg://{url.partition('://')[2]}"
 
 
 def connect(url: str) -> Engine:
@@ -180,6 +215,14 @@ def pepper(connection: Connection, configured: str) -> bytes:
         return configured.encode()
     wanted = "the pepper that was configured when it was begun" if kind == "configured" else "no pepper of its own"
     raise ConfigError(f"security.pepper (WORKER_PEPPER) does not fit: this database goes with {wanted}")
+
+
+def _create_database(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        try:
+            connection.execute(CREATE_DATABASE)
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            return  # it is there, or another process is just making it
 
 
 def _setting(connection: Connection, key: str) -> str:

@@ -1,0 +1,381 @@
+"""Arguments in, tables and exit codes out: the room that speaks to a person. Data on stdout, logs on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from worker import __version__, config, database, demo, log, report, rollup, show, store, sync
+from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
+
+DIFFERENCES_SHOWN = 50
+
+app = typer.Typer(
+    name="worker",
+    help="Pulls CLIProxyAPI usage into PostgreSQL and keeps exact hourly and daily rollups by channel.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="The effective configuration.", no_args_is_help=True, rich_markup_mode=None)
+quarantine_app = typer.Typer(help="Records that could not be read.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(config_app, name="config")
+app.add_typer(quarantine_app, name="quarantine")
+
+
+class Format(StrEnum):
+    """How a report is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class What(StrEnum):
+    """The families of figures; a test holds them against report.FAMILIES."""
+
+    CHANNELS = "channels"
+    MODELS = "models"
+    KEYS = "keys"
+    ENDPOINTS = "endpoints"
+    DAILY = "daily"
+    HOURLY = "hourly"
+    SUMMARY = "summary"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, in the rollup time zone.")]
+Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
+UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
+
+
+class State:
+    """What the options before the command said."""
+
+    file: Path | None = None
+
+
+def main() -> None:
+    """Run the command line; every error of ours becomes a sentence and its exit code."""
+    try:
+        app()
+    except WorkerError as e:
+        sys.stderr.write(f"worker: {e}\n")
+        raise SystemExit(e.exit_code) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        show.say(f"worker {__version__} (schema {database.HEAD})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    file: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration file (TOML).")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    del version
+    State.file = file
+
+
+# -- passes -----------------------------------------------------------------------------------------------------
+
+
+@app.command("sync")
+def sync_command(
+    once: Annotated[bool, typer.Option("--once", help="One pass over every upstream, then exit.")] = False,
+    upstream: UpstreamName = None,
+    as_json: Json = False,
+) -> None:
+    """Pull usage from every proxy, resolve channels, load, roll up."""
+    if not once:
+        raise UsageError(
+            "this version has no service yet: run `worker sync --once` on a schedule, more often than the proxy's "
+            "redis-usage-queue-retention-seconds (60 by default)"
+        )
+    settings = _settings()
+    upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
+    if not upstreams:
+        raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
+    results: list[sync.PassResult] = []
+    with database.opened(settings) as engine:
+        for one in upstreams:
+            try:
+                results.append(sync.sync_once(settings, engine, one))
+            except BusyError as e:
+                results.append(_busy(one.name, e))
+    _print_passes(results, as_json=as_json)
+    _exit_with(results)
+
+
+@app.command("import")
+def import_command(
+    files: Annotated[
+        list[Path], typer.Argument(help="Snapshots, export files, queue arrays, JSON lines; plain or .gz.")
+    ],
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="NAME", help="The proxy that the files come from.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Load usage from files, through the same pipeline: what is there already stays as it is."""
+    settings = _settings()
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file} is not a file")
+    name = upstream or (settings.upstream[0].name if len(settings.upstream) == 1 else "default")
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} records"),
+        TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
+    )  # fmt: skip
+    with database.opened(settings) as engine, bar:
+        task = bar.add_task(f"importing as {name}", total=None)
+        result = sync.import_files(settings, engine, name, files, lambda done: bar.update(task, completed=done))
+    _print_passes([result], as_json=as_json)
+    _exit_with([result])
+
+
+@app.command()
+def migrate(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the schema is at head; 5 if not.")] = False,
+) -> None:
+    """Bring the database's schema to this version's."""
+    with database.opened(_settings()) as engine:
+        if check:
+            found = database.schema_version(engine)
+            show.say(f"schema {found or 'not there'}, this program {database.HEAD}")
+            raise typer.Exit(0 if found == database.HEAD else 5)
+        changed = database.upgrade(engine)
+    show.say(f"schema {database.HEAD}: {'migrated' if changed else 'nothing to do'}")
+
+
+@app.command("demo")
+def demo_command(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's database and files where they are.")] = False,
+) -> None:
+    """Show it all: a simulated proxy on loopback, a real PostgreSQL, two passes, and the channel report."""
+    log.setup("warning", "auto")
+    demo.run(keep=keep, passed=_print_passes, reported=_print_figures)
+
+
+# -- figures ----------------------------------------------------------------------------------------------------
+
+
+@app.command("report")
+def report_command(
+    what: Annotated[What, typer.Argument(help="Which figures.")],
+    since: Since = None,
+    until: Until = None,
+    upstream: UpstreamName = None,
+    style: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TABLE,
+    as_json: Json = False,
+) -> None:
+    """Print usage figures, from the rollups."""
+    first, last = _day("--since", since), _day("--until", until)
+    with database.opened(_settings()) as engine:
+        figures = report.usage(engine, what.value, since=first, until=last, upstream=upstream)
+    _print_figures(figures, Format.JSON if as_json else style)
+
+
+@app.command()
+def verify(since: Since = None, until: Until = None, as_json: Json = False) -> None:
+    """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
+    first, last = _day("--since", since), _day("--until", until)
+    with database.opened(_settings()) as engine:
+        zone = ZoneInfo(report.timezone(engine))
+        with database.transaction(engine) as connection:
+            found = list(rollup.differences(connection, zone, first, last))
+    if as_json:
+        show.json_document({"differences": [d._asdict() for d in found]})
+    elif found:
+        rows = [_difference(d) for d in found[:DIFFERENCES_SHOWN]]
+        show.table("Rollups that differ from their records", list(rows[0]), rows)
+    else:
+        show.say("rollups and records agree")
+    if found:
+        raise VerifyError(f"{len(found)} sums differ; `worker verify --json` lists every one")
+
+
+@app.command()
+def status(
+    max_age: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Exit 1 when the last success is older than this.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how current the usage is: last success, newest record, what waits in the journal."""
+    with database.opened(_settings()) as engine:
+        rows = report.freshness(engine)
+    if as_json:
+        show.json_document(rows)
+    elif rows:
+        show.table("Freshness", list(rows[0]), rows)
+    else:
+        show.say("no pass yet")
+    if max_age is not None:
+        raise typer.Exit(_stale(rows, max_age))
+
+
+# -- configuration ----------------------------------------------------------------------------------------------
+
+
+@config_app.command("show")
+def config_show() -> None:
+    """Print the effective configuration, secrets masked."""
+    show.json_document(config.masked(_settings()))
+
+
+@config_app.command("check")
+def config_check() -> None:
+    """Read the configuration and say whether it holds."""
+    settings = _settings()
+    if not settings.upstream:
+        raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
+    show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
+
+
+# -- quarantine -------------------------------------------------------------------------------------------------
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100, as_json: Json = False
+) -> None:
+    """List records that could not be read, with the reason."""
+    rows = [{k: v for k, v in q._asdict().items() if k != "payload"} for q in _quarantined(limit=limit)]
+    if as_json:
+        show.json_document(rows)
+    elif rows:
+        show.table("Quarantine", list(rows[0]), rows)
+    else:
+        show.say("the quarantine is empty")
+
+
+@quarantine_app.command("show")
+def quarantine_show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
+    """Print one record as it came, its secrets replaced."""
+    found = _quarantined(limit=1, one=number)
+    if not found:
+        raise UsageError(f"no record {number} is in quarantine")
+    show.json_document(found[0]._asdict())
+
+
+@quarantine_app.command("retry")
+def quarantine_retry(
+    numbers: Annotated[
+        list[int] | None, typer.Argument(metavar="[ID]...", help="Which ones; all when none is named.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
+    settings = _settings()
+    with database.opened(settings) as engine:
+        results = sync.retry_quarantined(settings, engine, numbers or [])
+    _print_passes(results, as_json=as_json)
+    _exit_with(results)
+
+
+@quarantine_app.command("drop")
+def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
+    """Forget records in quarantine for good."""
+    with database.opened(_settings()) as engine, database.transaction(engine) as connection:
+        dropped = store.drop_quarantined(connection, numbers)
+    show.say(f"dropped {dropped}")
+
+
+# -- shared -----------------------------------------------------------------------------------------------------
+
+
+def _settings() -> config.Config:
+    settings = config.load(State.file)
+    log.setup(settings.log.level, settings.log.format)
+    return settings
+
+
+def _quarantined(*, limit: int, one: int | None = None) -> list[store.Quarantined]:
+    with database.opened(_settings()) as engine, database.transaction(engine) as connection:
+        return store.quarantined(connection, limit=limit, one=one)
+
+
+def _print_figures(figures: report.Figures, style: Format = Format.TABLE) -> None:
+    if style is Format.JSON:
+        show.json_document(figures.rows)
+    elif style is Format.CSV:
+        show.csv_rows(figures.columns, figures.rows)
+    elif not figures.rows or not any(row["requests"] or row["warmups"] for row in figures.rows):
+        show.say("no usage in this period")
+    elif len(figures.rows) == 1 and figures.columns[0] == "requests":
+        show.facts(figures.title, {name: figures.rows[0][name] for name in figures.columns})
+    else:
+        show.table(figures.title, figures.at_a_glance, figures.rows, _footnote(figures))
+
+
+def _footnote(figures: report.Figures) -> str:
+    notes = [f"days in {figures.timezone}"] if "day" in figures.columns else []
+    if any(row["unpriced_requests"] for row in figures.rows):
+        notes.append("no price is known for these requests: they have no cost" if not any(
+            row["cost_usd"] for row in figures.rows) else "unpriced requests are not in the cost")  # fmt: skip
+    return "; ".join(notes)
+
+
+def _print_passes(results: Sequence[sync.PassResult], *, as_json: bool = False) -> None:
+    if as_json:
+        show.json_document(results)
+        return
+    names = ("upstream", "mode", "pulled", "inserted", "duplicates", "quarantined", "unknown_channel", "possible_loss")
+    rows = [{name: getattr(r, name) for name in names} for r in results]
+    if rows:
+        show.table("Passes", names, rows)
+    for result in results:
+        if result.statistics_enabled is False:
+            show.say(
+                f"{result.upstream}: usage statistics are switched off in the proxy, so it records nothing: "
+                "set usage-statistics-enabled: true"
+            )
+        if result.error:
+            sys.stderr.write(f"worker: {result.upstream}: {result.error}\n")
+
+
+def _exit_with(results: Iterable[sync.PassResult]) -> None:
+    """Leave with the first exit code that is an error; quarantined records count last."""
+    codes = [r.exit_code for r in results if r.exit_code]
+    errors = [code for code in codes if code != 6]  # noqa: PLR2004  # done, but with quarantined records
+    if codes:
+        raise typer.Exit((errors or codes)[0])
+
+
+def _busy(upstream: str, error: BusyError) -> sync.PassResult:
+    result = sync.PassResult(upstream=upstream)
+    result.failed(error)
+    return result
+
+
+def _difference(difference: rollup.Difference) -> dict[str, Any]:
+    found = difference._asdict()
+    return {**{k: v for k, v in found.items() if k != "dimension"}, **difference.dimension}
+
+
+def _stale(rows: Sequence[dict[str, Any]], max_age: float) -> int:
+    """Return 1 when an upstream's last success is missing or older than `max_age` seconds."""
+    at = datetime.now(UTC)
+    ages = [(at - row["last_success_at"]).total_seconds() if row["last_success_at"] else None for row in rows]
+    return int(not ages or any(age is None or age > max_age for age in ages))
+
+
+def _day(option: str, value: str | None) -> date | None:
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise UsageError(f"{option} {value!r} is not a day such as 2026-11-21") from None

@@ -1,0 +1,69 @@
+"""`worker demo`: everything real but the proxy, which is simulated on loopback."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import SecretStr
+
+from worker import database, report, rollup, show, sync
+from worker.config import Config, Upstream
+from worker.errors import VerifyError
+from worker.simulator import Simulator
+from worker.traffic import Traffic
+
+SEED = 20261121
+FIRST_CALLS, MORE_CALLS = 2500, 500
+KEY = "EXAMPLE-management-key"
+
+ShowPasses = Callable[[list[sync.PassResult]], None]
+ShowFigures = Callable[[report.Figures], None]
+
+
+def run(*, keep: bool, passed: ShowPasses, reported: ShowFigures) -> None:
+    """Do two passes over a simulated proxy into a real PostgreSQL and show what came of it.
+
+    Args:
+        keep: leave the database and the files where they are, and say where.
+        passed: prints passes.
+        reported: prints figures.
+
+    Raises:
+        DatabaseError: there is no PostgreSQL to start.
+        VerifyError: rollups and records disagree.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="worker-demo-"))
+    folder.chmod(0o711)  # as root, PostgreSQL runs as another account, which must pass through
+    try:
+        _demonstrate(folder, passed, reported)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    if keep:
+        show.say(
+            f"\nEverything is still in {folder}. Look at it again with\n  WORKER_DATA_DIR={folder} worker report models"
+        )
+
+
+def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> None:
+    traffic = Traffic(SEED, start=datetime.now(UTC) - timedelta(days=3))
+    with Simulator(generation="queue", key=KEY, traffic=traffic) as proxy:
+        upstream = Upstream(name="demo", url=proxy.url, key=SecretStr(KEY))
+        config = Config(data_dir=folder, upstream=(upstream,))
+        show.say(f"A simulated CLIProxyAPI {proxy.version} listens on {proxy.url}; PostgreSQL starts in {folder}.")
+        with database.opened(config) as engine:
+            for calls in (FIRST_CALLS, MORE_CALLS):
+                show.say(f"\n{calls} requests go through the proxy, then `worker sync --once`:")
+                proxy.push(traffic.generate(calls))
+                passed([sync.sync_once(config, engine, upstream)])
+            show.say("\n`worker report channels`:")
+            reported(report.usage(engine, "channels"))
+            with database.transaction(engine) as connection:
+                if any(rollup.differences(connection, ZoneInfo("UTC"), None, None)):
+                    raise VerifyError("rollups and records disagree; please report this")
+            show.say("\n`worker verify`: rollups and records agree.")

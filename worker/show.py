@@ -1,0 +1,119 @@
+"""How results look: tables for a terminal, JSON and CSV for programs. Knows no database and no proxy."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ENCODER = msgspec.json.Encoder(decimal_format="number")
+PIPE_WIDTH = 160
+"""How wide a table may be where there is no terminal to measure."""
+
+HEADINGS = {
+    "channel_group": "group",
+    "channel_kind": "kind",
+    "success_rate": "success %",
+    "uncached_input_tokens": "input",
+    "cache_read_tokens": "cache read",
+    "cache_write_tokens": "cache write",
+    "billed_output_tokens": "output",
+    "unclassified_tokens": "unclassified",
+    "total_tokens": "total tokens",
+    "cost_usd": "cost $",
+    "unpriced_requests": "unpriced",
+    "mean_latency_ms": "mean ms",
+}
+QUIET = ("warmups", "cache_write_tokens", "unclassified_tokens", "cost_usd")
+"""Columns that a table leaves out when they say nothing."""
+
+THOUSAND = 1000
+
+
+def json_document(value: object) -> None:
+    """Print one JSON document; money stays exact."""
+    sys.stdout.write(msgspec.json.format(ENCODER.encode(value), indent=2).decode() + "\n")
+
+
+def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows as CSV with a heading; an empty field is a value that is not there."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {k: v.isoformat() if isinstance(v, (date, datetime)) else v for k, v in row.items()} for row in rows
+    )
+    sys.stdout.write(out.getvalue())
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], note: str = "") -> None:
+    """Print rows as a table: token counts shortened, columns that say nothing left out."""
+    shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", caption=note or None, caption_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    for name in shown:
+        number = any(_is_number(row[name]) for row in rows)
+        drawn.add_column(heading(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        drawn.add_row(*(_short(row[name]) if name.endswith("_tokens") else cell(row[name]) for name in shown))
+    console().print(drawn)
+
+
+def facts(title: str, values: Mapping[str, Any]) -> None:
+    """Print names and values, one below the other."""
+    drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.SIMPLE_HEAD)
+    for name, value in values.items():
+        drawn.add_row(heading(name), cell(value))
+    console().print(drawn)
+
+
+def say(text: str) -> None:
+    """Print a sentence."""
+    console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def console() -> Console:
+    """Return the console of stdout as it is now: as wide as the terminal, without colour where there is none."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def heading(name: str) -> str:
+    """Return a column's name as a person reads it."""
+    return HEADINGS.get(name, name.replace("_", " "))
+
+
+def cell(value: Any) -> str:
+    """Return a value as a person reads it; `-` for what is not there."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4f}" if isinstance(value, Decimal) else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _short(count: int) -> str:
+    """Return a large count in three digits and a unit, such as 3.05M."""
+    scaled, units = float(count), iter(("", "k", "M", "G", "T"))
+    unit = next(units)
+    while scaled >= THOUSAND and unit != "T":
+        scaled, unit = scaled / THOUSAND, next(units)
+    return f"{scaled:.3g}{unit}" if unit else str(count)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
