@@ -7,7 +7,7 @@ where it does not, the channel is unknown and the rule says `ambiguous`. The fir
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from worker.directory import UNKNOWN, Channel, Credential, Directory
@@ -19,10 +19,14 @@ API_KEY_AUTH_TYPES = ("apikey", "api_key", "unknown", "")
 
 
 class Resolution(NamedTuple):
-    """The channel of a record, and the rule that found it."""
+    """The channel of a record, the rule that found it, and the provider ids of the credential behind it.
+
+    `providers` is empty where no credential was found, or several that differ in it.
+    """
 
     channel: Channel
     rule: Rule
+    providers: str = ""
 
 
 NOT_FOUND = Resolution(UNKNOWN, "none")
@@ -42,7 +46,7 @@ def resolve(
         auth_type: `apikey`, `oauth`, `unknown` or empty; `oauth` rules a match by key out.
     """
     may_be_key = auth_type in API_KEY_AUTH_TYPES
-    tries: tuple[tuple[Rule, Iterable[Credential]], ...] = (
+    tries: tuple[tuple[Rule, Sequence[Credential]], ...] = (
         ("auth_index", directory.by_auth_index.get(auth_index, ())),
         ("api_key", directory.by_key.get(source_digest, ()) if may_be_key else ()),
         ("auth_index", directory.past_by_auth_index.get(auth_index, ())),
@@ -50,16 +54,17 @@ def resolve(
     )
     ambiguous = False
     for rule, candidates in tries:
-        channels = _narrowed(candidates, provider)
+        fitting = _narrowed(candidates, provider)
+        channels = {c.channel for c in fitting}
         if len(channels) == 1:
-            return Resolution(channels.pop(), rule)
+            providers = {c.providers for c in fitting}
+            return Resolution(channels.pop(), rule, providers.pop() if len(providers) == 1 else "")
         ambiguous = ambiguous or len(channels) > 1
     return AMBIGUOUS if ambiguous else NOT_FOUND
 
 
-def _narrowed(candidates: Iterable[Credential], provider: str) -> set[Channel]:
-    """Return the candidates' channels; of several, those that go with the record's provider."""
-    channels = {c.channel for c in candidates}
-    if len(channels) > 1 and provider:
-        return {c.channel for c in candidates if provider.lower() in c.providers.split(" ")} or channels
-    return channels
+def _narrowed(candidates: Sequence[Credential], provider: str) -> Sequence[Credential]:
+    """Return the candidates; where they are of several channels, those that go with the record's provider."""
+    if provider and len({c.channel for c in candidates}) > 1:
+        return [c for c in candidates if provider.lower() in c.providers.split(" ")] or candidates
+    return candidates

@@ -26,7 +26,7 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, directory, rollup, store
+from worker import database, decode, directory, rollup, store, tokens
 from worker.config import Config, Upstream
 from worker.directory import Directory
 from worker.errors import (
@@ -192,7 +192,8 @@ class Loader:
         keyring, upstream = self.keyring, self.upstream
         return [
             store.Row(
-                at, r.latency_ms, r.ttft_ms, *r.reported[:5], *r.normalised, dimension_id, origin_ids[origin],
+                at, r.latency_ms, r.ttft_ms, *r.reported[:5], *_normalised(r, resolution), dimension_id,
+                origin_ids[origin],
                 r.status_code, keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
                 r.service_tier, r.reasoning_effort, r.error, None, None, None, None,
             )
@@ -591,6 +592,13 @@ def _concluded(result: PassResult) -> PassResult:
     if result.exit_code == 0 and result.quarantined:
         result.exit_code = 6
     return result
+
+
+def _normalised(r: decode.Record, resolution: Resolution) -> tokens.Normalised:
+    """Return a record's exclusive counts; where it names no provider (a snapshot), the credential's arithmetic."""
+    if r.provider or not resolution.providers:
+        return r.normalised
+    return tokens.normalise(r.reported, tokens.family(resolution.providers, "", r.model))
 
 
 def _spans(values: Iterable[Any], times: Iterable[datetime]) -> dict[Any, tuple[datetime, datetime]]:
