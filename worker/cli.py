@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker import __version__, config, database, demo, log, report, rollup, show, store, sync
+from worker import __version__, config, database, demo, intake, log, report, rollup, show, store, sync
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
+from worker.load import PassResult
 
 DIFFERENCES_SHOWN = 50
 
@@ -107,7 +108,7 @@ def sync_command(
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
         raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
-    results: list[sync.PassResult] = []
+    results: list[PassResult] = []
     with database.opened(settings) as engine:
         for one in upstreams:
             try:
@@ -140,7 +141,7 @@ def import_command(
     )  # fmt: skip
     with database.opened(settings) as engine, bar:
         task = bar.add_task(f"importing as {name}", total=None)
-        result = sync.import_files(settings, engine, name, files, lambda done: bar.update(task, completed=done))
+        result = intake.import_files(settings, engine, name, files, lambda done: bar.update(task, completed=done))
     _print_passes([result], as_json=as_json)
     _exit_with([result])
 
@@ -280,7 +281,7 @@ def quarantine_retry(
     """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
     settings = _settings()
     with database.opened(settings) as engine:
-        results = sync.retry_quarantined(settings, engine, numbers or [])
+        results = intake.retry_quarantined(settings, engine, numbers or [])
     _print_passes(results, as_json=as_json)
     _exit_with(results)
 
@@ -328,7 +329,7 @@ def _footnote(figures: report.Figures) -> str:
     return "; ".join(notes)
 
 
-def _print_passes(results: Sequence[sync.PassResult], *, as_json: bool = False) -> None:
+def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> None:
     if as_json:
         show.json_document(results)
         return
@@ -346,7 +347,7 @@ def _print_passes(results: Sequence[sync.PassResult], *, as_json: bool = False) 
             sys.stderr.write(f"worker: {result.upstream}: {result.error}\n")
 
 
-def _exit_with(results: Iterable[sync.PassResult]) -> None:
+def _exit_with(results: Iterable[PassResult]) -> None:
     """Leave with the first exit code that is an error; quarantined records count last."""
     codes = [r.exit_code for r in results if r.exit_code]
     errors = [code for code in codes if code != 6]  # noqa: PLR2004  # done, but with quarantined records
@@ -354,8 +355,8 @@ def _exit_with(results: Iterable[sync.PassResult]) -> None:
         raise typer.Exit((errors or codes)[0])
 
 
-def _busy(upstream: str, error: BusyError) -> sync.PassResult:
-    result = sync.PassResult(upstream=upstream)
+def _busy(upstream: str, error: BusyError) -> PassResult:
+    result = PassResult(upstream=upstream)
     result.failed(error)
     return result
 

