@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -120,33 +120,38 @@ class Journal:
             )
 
     def _adopt(self) -> None:
-        """Make entries of temporary files whose writer is gone: the kernel lets go of a killed process's lock."""
-        for path in sorted(self._dir.glob(f"*{TEMPORARY}")):
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """Make entries of the temporary files of killed writers: the kernel has let go of their locks."""
+        with self._folder() as folder, contextlib.suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in sorted(self._dir.glob(f"*{TEMPORARY}")):
                 path.rename(path.with_suffix(""))
+
+    @contextlib.contextmanager
+    def _folder(self) -> Generator[int]:
+        descriptor = os.open(self._dir, os.O_RDONLY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _paths(self) -> list[Path]:
         return sorted(self._dir.glob(f"*{ENTRY}"))
 
     def _write(self, name: str, content: bytes) -> None:
         temporary = self._dir / f"{name}{TEMPORARY}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
-                fcntl.flock(file, fcntl.LOCK_EX)  # says that the writer lives, until it has been renamed
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+        with self._folder() as folder:
+            fcntl.flock(folder, fcntl.LOCK_SH)  # a writer lives: what is temporary is not yet left behind
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 temporary.rename(self._dir / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(self._dir, os.O_RDONLY)
-        try:
+            except OSError:
+                temporary.unlink(missing_ok=True)
+                raise
             os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _read(path: Path) -> JournalEntry | None:
