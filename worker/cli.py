@@ -8,13 +8,13 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker import __version__, config, database, demo, intake, log, report, rollup, show, store, sync
+from worker import __version__, config, database, demo, intake, log, repair, report, rollup, show, store, sync
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult
 
@@ -205,6 +205,29 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
         show.say("rollups and records agree")
     if found:
         raise VerifyError(f"{len(found)} sums differ; `worker verify --json` lists every one")
+
+
+@app.command()
+def rebuild(
+    since: Since = None,
+    until: Until = None,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="Cut all days by this zone from now on.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sum the rollups anew from their records; days whose records are no longer complete stay as they are."""
+    first, last = _day("--since", since), _day("--until", until)
+    if timezone is not None and timezone not in available_timezones():
+        raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
+    with database.opened(_settings()) as engine:
+        done = repair.rebuild(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
+    if as_json:
+        show.json_document({**done._asdict(), "differences": [d._asdict() for d in done.differences]})
+        return
+    verb = "would change" if dry_run else "changed"
+    show.say(f"{len(done.days)} days in {done.timezone}: {len(done.differences)} sums {verb}")
+    if done.skipped:
+        show.say(f"left alone, their records are no longer complete: {done.skipped[0]} to {done.skipped[-1]}")
 
 
 @app.command()

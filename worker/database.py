@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import psycopg
 import sqlalchemy
@@ -34,6 +34,9 @@ EMBEDDED_NAME = "usage"
 CREATE_DATABASE = "CREATE DATABASE usage"
 SELECT_VERSION = "SELECT version_num FROM usage.schema_version"
 SELECT_SETTING = "SELECT value FROM usage.setting WHERE key = %s"
+UPDATE_SETTING = """
+INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value
+"""
 INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
 LOCK_UPSTREAM = "SELECT pg_try_advisory_lock(%s)"
@@ -95,8 +98,8 @@ def transaction(engine: Engine) -> Generator[Connection]:
     try:
         with engine.begin() as connection:
             yield _driver(connection)
-    except (DBAPIError, psycopg.OperationalError) as e:
-        raise _translated(e) from e
+    except (DBAPIError, psycopg.Error) as e:
+        _raise_ours(e)
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def upstream_lock(engine: Engine, upstream: str) -> Generator[None]:
     try:
         connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     except DBAPIError as e:
-        raise _translated(e) from e
+        _raise_ours(e)
     with connection:
         row = _driver(connection).execute(LOCK_UPSTREAM, [key]).fetchone()
         if row is None or not row[0]:
@@ -150,7 +153,7 @@ def upgrade(engine: Engine) -> bool:
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
     except DBAPIError as e:
-        raise _translated(e) from e
+        _raise_ours(e)
     return True
 
 
@@ -188,13 +191,24 @@ def rollup_timezone(connection: Connection, configured: str) -> str:
         ConfigError: the rollups were built for another zone than the configured one.
     """
     connection.execute(INSERT_SETTING, ["timezone", configured])
-    stored = _setting(connection, "timezone")
+    stored = setting(connection, "timezone")
     if stored != configured:
         raise ConfigError(
             f"rollup.timezone is {configured!r}, but the days in this database are those of {stored!r}. "
             f"Set it back, or rebuild the days with `worker rebuild --timezone {configured}`."
         )
-    return stored
+    return configured
+
+
+def setting(connection: Connection, key: str) -> str | None:
+    """Return what the database holds under `key`; None where nothing does."""
+    row = connection.execute(SELECT_SETTING, [key]).fetchone()
+    return str(row[0]) if row else None
+
+
+def change_setting(connection: Connection, key: str, value: str) -> None:
+    """Make `value` what the database holds under `key`."""
+    connection.execute(UPDATE_SETTING, [key, value])
 
 
 def pepper(connection: Connection, configured: str) -> bytes:
@@ -208,7 +222,7 @@ def pepper(connection: Connection, configured: str) -> bytes:
     proof = sha256(b"pepper check:" + configured.encode()).hexdigest()
     mine = f"configured:{proof}" if configured else f"stored:{secrets.token_hex(32)}"
     connection.execute(INSERT_SETTING, ["pepper", mine])
-    kind, _, value = _setting(connection, "pepper").partition(":")
+    kind, _, value = (setting(connection, "pepper") or "").partition(":")
     if kind == "stored" and not configured:
         return bytes.fromhex(value)
     if kind == "configured" and configured and value == proof:
@@ -225,13 +239,6 @@ def _create_database(dsn: str) -> None:
             return  # it is there, or another process is just making it
 
 
-def _setting(connection: Connection, key: str) -> str:
-    row = connection.execute(SELECT_SETTING, [key]).fetchone()
-    if row is None:
-        raise DatabaseError(f"the setting {key!r} is missing from usage.setting; run `worker migrate`")
-    return str(row[0])
-
-
 def _driver(connection: sqlalchemy.Connection) -> Connection:
     return cast("Connection", connection.connection.driver_connection)
 
@@ -240,11 +247,11 @@ def _known_versions() -> set[str]:
     return {p.name.partition("_")[0] for p in (migrations_dir() / "versions").glob("[0-9]*.py")}
 
 
-def _translated(error: DBAPIError | psycopg.Error) -> Exception:
-    """Return a DatabaseError where PostgreSQL is not there, else the driver's own error: that one is a bug."""
+def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
+    """Raise a DatabaseError where PostgreSQL is not there or gave up, else the driver's own error: that one is a bug."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, TRANSIENT):
-        return TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}")
-    if isinstance(cause, psycopg.OperationalError):
-        return DatabaseError(f"PostgreSQL: {str(cause).strip()}")
-    return cause if isinstance(cause, Exception) else error
+        raise TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+    if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
+        raise DatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+    raise error

@@ -26,8 +26,11 @@ CHUNK_RECORDS = 10_000
 TEXT_MAX_CHARS = 150
 """Names longer than this are cut: four of them must fit into one index entry."""
 
-COUNT_MAX = 10**15
-"""A count above this is no count: sums of such would not fit their columns."""
+COUNT_MAX = 10**12
+"""A count above this is no count of one request's tokens: sums of such would not fit their columns."""
+
+DURATION_MAX_MS = 10**9
+"""A duration above this, eleven days, was not measured but made up by a broken clock."""
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 EARLIEST, LATEST = (
@@ -544,8 +547,8 @@ def _normalised(item: _Item, reported: Reported, model: str) -> Normalised:
 
 
 def _measured(ms: int | None) -> int | None:
-    """Return a duration; None for 0, which is how the proxy says that it did not measure."""
-    return ms if ms and 0 < ms <= COUNT_MAX else None
+    """Return a duration; None for 0, which is how the proxy says that it did not measure, and for nonsense."""
+    return ms if ms and 0 < ms <= DURATION_MAX_MS else None
 
 
 def _error_class(fail: _Fail | None, status: int | None) -> str:

@@ -107,6 +107,8 @@ class Loader:
                 return None
             new = store.insert_records(connection, batch_id, rows)
             rollup.apply(connection, rollup.deltas(new, self.zone))
+            # Asked after the rollups are locked: a rebuild for another zone may have come between.
+            database.rollup_timezone(connection, self.zone.key)
             aside = store.quarantine(connection, self.upstream_id, asides, now())
             if released:
                 store.drop_quarantined(connection, released)

@@ -7,7 +7,7 @@ survives when records are dropped. `differences` proves that rollups are the sum
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import add
@@ -192,21 +192,7 @@ SELECT
 """
 HOURLY_DIFFERENCES = """
 WITH recomputed AS (
-    SELECT
-        date_trunc('hour', occurred_at, 'UTC') AS hour, dimension_id, sum(requests)::bigint AS requests,
-        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
-        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
-        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
-        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
-        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
-        sum(unpriced_requests)::bigint,
-        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
-        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
-        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
-        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
-    FROM usage.record_measure
-    WHERE occurred_at >= %(since)s AND occurred_at < %(until)s
-    GROUP BY 1, 2
+    SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s)
 ), stored AS (
     SELECT * FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s
 )
@@ -215,26 +201,10 @@ UNION ALL
 SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
 """
 DAILY_DIFFERENCES = """
-WITH bound AS (
-    SELECT * FROM unnest(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS t (day, begins, ends)
-), recomputed AS (
-    SELECT
-        bound.day, dimension_id, sum(requests)::bigint AS requests,
-        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
-        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
-        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
-        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
-        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
-        sum(unpriced_requests)::bigint,
-        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
-        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
-        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
-        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
-    FROM bound
-    JOIN usage.record_measure ON occurred_at >= bound.begins AND occurred_at < bound.ends
-    GROUP BY 1, 2
+WITH recomputed AS (
+    SELECT * FROM usage.daily_from_records(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
 ), stored AS (
-    SELECT daily.* FROM usage.daily JOIN bound USING (day)
+    SELECT * FROM usage.daily WHERE day = ANY(%(days)s::date[])
 )
 SELECT 'records', * FROM (TABLE recomputed EXCEPT TABLE stored) AS only_recomputed
 UNION ALL
@@ -267,11 +237,33 @@ def differences(connection: Connection, zone: ZoneInfo, since: date | None, unti
     days = covered_days(connection, zone, since, until)
     if not days:
         return
-    bounds = [day_bounds(day, zone) for day in days]
-    whole = {"since": _hour(bounds[0][0]), "until": _hour(bounds[-1][1] + timedelta(minutes=59))}
-    yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, whole).fetchall())
-    by_day = {"days": days, "begins": [b for b, _ in bounds], "ends": [e for _, e in bounds]}
-    yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, by_day).fetchall())
+    span = _span(days, zone)
+    yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, span).fetchall())
+    yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, span).fetchall())
+
+
+# Writers of rollups wait, readers do not: what a writer adds afterwards is of records that were not seen here.
+LOCK_ROLLUPS = "LOCK TABLE usage.hourly, usage.daily IN SHARE ROW EXCLUSIVE MODE"
+DELETE_HOURLY = "DELETE FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s"
+INSERT_HOURLY = "INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s)"
+DELETE_DAILY = "DELETE FROM usage.daily WHERE day = ANY(%(days)s::date[])"
+INSERT_DAILY = """
+INSERT INTO usage.daily
+SELECT * FROM usage.daily_from_records(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
+"""
+
+
+def lock(connection: Connection) -> None:
+    """Keep every other transaction from changing rollups until this one ends."""
+    connection.execute(LOCK_ROLLUPS)
+
+
+def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date]) -> None:
+    """Sum both rollups of the consecutive `days` anew from their records, which must be complete. See `lock`."""
+    if days:
+        span = _span(days, zone)
+        for statement in (DELETE_HOURLY, INSERT_HOURLY, DELETE_DAILY, INSERT_DAILY):
+            connection.execute(statement, span)
 
 
 def covered_days(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> list[date]:
@@ -293,6 +285,14 @@ def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
     following = day + timedelta(days=1)
     ends = datetime(following.year, following.month, following.day, tzinfo=zone)
     return begins.astimezone(UTC), ends.astimezone(UTC)
+
+
+def _span(days: Sequence[date], zone: ZoneInfo) -> dict[str, Any]:
+    """Return consecutive days as the statements take them: each with its bounds, and the whole hours they touch."""
+    bounds = [day_bounds(day, zone) for day in days]
+    begins, ends = [b for b, _ in bounds], [e for _, e in bounds]
+    since, until = _hour(begins[0]), _hour(ends[-1] + timedelta(minutes=59))
+    return {"days": list(days), "begins": begins, "ends": ends, "since": since, "until": until}
 
 
 def _hour(at: datetime) -> datetime:

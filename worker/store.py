@@ -6,7 +6,7 @@ Statements are whole and literal, each above the function that runs it. No trans
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -93,6 +93,15 @@ def upstream_id(connection: Connection, name: str) -> int:
     """Return the id of the upstream called `name`, which is entered when it is new."""
     connection.execute(INSERT_UPSTREAM, [name])
     return _one(connection.execute(SELECT_UPSTREAM, [name]).fetchone())
+
+
+SELECT_COMPLETE_FROM = "SELECT max(records_complete_from) FROM usage.upstream"
+
+
+def records_complete_from(connection: Connection) -> date | None:
+    """Return the first day of which no record was ever dropped; None when none ever was."""
+    row = connection.execute(SELECT_COMPLETE_FROM).fetchone()
+    return row[0] if row else None
 
 
 INSERT_CHANNELS = """

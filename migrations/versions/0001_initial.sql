@@ -228,6 +228,46 @@ SELECT
     (coalesce(latency_ms <= 300000, false))::int::bigint AS latency_le_300s
 FROM usage.record;
 
+-- What the rollups must hold, summed anew from the records: verify compares with it, rebuild puts it there.
+CREATE FUNCTION usage.hourly_from_records(since timestamptz, until timestamptz) RETURNS SETOF usage.hourly
+LANGUAGE sql STABLE AS $$
+    SELECT
+        date_trunc('hour', occurred_at, 'UTC'), dimension_id, sum(requests)::bigint,
+        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
+        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
+        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
+        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
+        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
+        sum(unpriced_requests)::bigint,
+        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
+        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
+        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
+        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
+    FROM usage.record_measure
+    WHERE occurred_at >= since AND occurred_at < until
+    GROUP BY 1, 2
+$$;
+
+-- The days come with the instants at which they begin and end, which the caller's time zone data says.
+CREATE FUNCTION usage.daily_from_records(days date[], begins timestamptz[], ends timestamptz[]) RETURNS SETOF usage.daily
+LANGUAGE sql STABLE AS $$
+    SELECT
+        bound.day, dimension_id, sum(requests)::bigint,
+        sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(reasoning_tokens)::bigint,
+        sum(cached_tokens)::bigint, sum(total_tokens)::bigint,
+        sum(uncached_input_tokens)::bigint, sum(cache_read_tokens)::bigint, sum(cache_write_tokens)::bigint,
+        sum(billed_output_tokens)::bigint, sum(unclassified_tokens)::bigint,
+        sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd),
+        sum(unpriced_requests)::bigint,
+        sum(latency_ms_sum)::bigint, sum(latency_samples)::bigint, sum(ttft_ms_sum)::bigint, sum(ttft_samples)::bigint,
+        sum(latency_le_500ms)::bigint, sum(latency_le_1s)::bigint, sum(latency_le_2500ms)::bigint,
+        sum(latency_le_5s)::bigint, sum(latency_le_10s)::bigint, sum(latency_le_30s)::bigint,
+        sum(latency_le_60s)::bigint, sum(latency_le_120s)::bigint, sum(latency_le_300s)::bigint
+    FROM unnest(days, begins, ends) AS bound (day, begins, ends)
+    JOIN usage.record_measure ON occurred_at >= bound.begins AND occurred_at < bound.ends
+    GROUP BY 1, 2
+$$;
+
 -- A month's partition, made on demand. Attaching takes a lighter lock than creating it in place, so that readers
 -- and writers of other months go on. Runs with its owner's rights: the worker itself need not be able to create.
 CREATE FUNCTION usage.ensure_record_partition(month date) RETURNS void
