@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.config import Config
 from worker.embedded import EmbeddedPostgres
-from worker.errors import BusyError, ConfigError, DatabaseError, TransientDatabaseError
+from worker.errors import BusyError, ConfigError, DatabaseError, NoSchemaError, TransientDatabaseError
 
 HEAD = "0001"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
@@ -93,11 +93,18 @@ def transaction(engine: Engine) -> Generator[Connection]:
     """Open one transaction on the driver's own connection: committed at the end, undone by an exception.
 
     Raises:
-        DatabaseError: PostgreSQL cannot be reached, or the connection was lost.
+        DatabaseError: PostgreSQL cannot be reached, the connection was lost, or there is no schema yet.
     """
+    with begun(engine) as connection:
+        yield _driver(connection)
+
+
+@contextmanager
+def begun(engine: Engine) -> Generator[sqlalchemy.Connection]:
+    """Do the same with SQLAlchemy's connection, for composed queries."""
     try:
         with engine.begin() as connection:
-            yield _driver(connection)
+            yield connection
     except (DBAPIError, psycopg.Error) as e:
         _raise_ours(e)
 
@@ -166,7 +173,7 @@ def schema_version(engine: Engine) -> str | None:
     try:
         with transaction(engine) as connection:
             row = connection.execute(SELECT_VERSION).fetchone()
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+    except NoSchemaError:
         return None
     found = str(row[0]) if row else None
     if found is not None and found not in _known_versions():
@@ -248,10 +255,12 @@ def _known_versions() -> set[str]:
 
 
 def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
-    """Raise a DatabaseError where PostgreSQL is not there or gave up, else the driver's own error: that one is a bug."""
+    """Raise a DatabaseError where PostgreSQL or its schema is not there, else the driver's own error: it is a bug."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, TRANSIENT):
         raise TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
         raise DatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+    if isinstance(cause, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
+        raise NoSchemaError("this database has no usage tables, or old ones: run `worker migrate`") from error
     raise error

@@ -12,7 +12,8 @@ WorkerError                      the base; its exit_code is the process's
 │   ├── UpstreamAnswerError      an answer that is not what the endpoint promises
 │   └── PossibleLossError        a pop whose answer never arrived whole
 ├── DatabaseError           5    unreachable, or a schema this program does not know
-│   └── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
+│   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
+│   └── NoSchemaError            there are no tables of ours yet
 ├── JournalError            1    the folder that keeps payloads cannot be written
 ├── VerifyError             7    rollups and records disagree
 └── BusyError              75    another worker holds this upstream
@@ -95,6 +96,10 @@ class DatabaseError(WorkerError):
 
 class TransientDatabaseError(DatabaseError):
     """PostgreSQL gave this transaction up in favour of another; it may be run again."""
+
+
+class NoSchemaError(DatabaseError):
+    """The database has none of the tables that were asked for."""
 
 
 class JournalError(WorkerError):

@@ -10,9 +10,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, FromClause, Numeric, Select, case, column, desc, func, select, table
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
 
-from worker.errors import DatabaseError
+from worker import database
 from worker.rollup import day_bounds
 
 SCHEMA = "usage_api"
@@ -163,10 +162,5 @@ def _finished(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fetch(engine: Engine, query: Select[Any]) -> list[dict[str, Any]]:
-    try:
-        with engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-    except DBAPIError as e:
-        text = str(e.orig).strip()
-        remedy = "; run `worker migrate`" if "does not exist" in text else ""
-        raise DatabaseError(f"PostgreSQL: {text}{remedy}") from e
+    with database.begun(engine) as connection:
+        return [dict(row) for row in connection.execute(query).mappings()]
