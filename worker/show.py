@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,12 @@ HEADINGS = {
 QUIET = ("warmups", "cache_write_tokens", "unclassified_tokens", "cost_usd")
 """Columns that a table leaves out when they say nothing."""
 
+LEAST_MISSED = (
+    "unclassified_tokens", "warmups", "mean_latency_ms", "cache_write_tokens", "channel_kind", "success_rate",
+    "journal_bytes", "records_complete_from", "provider",
+)  # fmt: skip
+"""Columns that a narrow terminal does without, in this order."""
+
 THOUSAND = 1000
 
 
@@ -56,18 +63,44 @@ def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], note: str = "") -> None:
-    """Print rows as a table: token counts shortened, columns that say nothing left out."""
+    """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out."""
+    out = console()
+    cells = {name: [_brief(name, row[name]) for row in rows] for name in columns}
     shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
+    fitting = _fitting(shown, cells, out.width)
+    if len(fitting) < len(shown):
+        left_out = ", ".join(heading(name) for name in shown if name not in fitting)
+        note = "; ".join(filter(None, (note, f"a wider terminal also shows: {left_out}")))
     drawn = Table(
         title=title, title_justify="left", title_style="bold", caption=note or None, caption_justify="left",
-        box=box.SIMPLE_HEAD, pad_edge=False,
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
-    for name in shown:
+    for name in fitting:
         number = any(_is_number(row[name]) for row in rows)
-        drawn.add_column(heading(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
-    for row in rows:
-        drawn.add_row(*(_short(row[name]) if name.endswith("_tokens") else cell(row[name]) for name in shown))
-    console().print(drawn)
+        drawn.add_column(
+            heading(name).replace(" ", "\n") if number else heading(name),
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=number,
+        )
+    for row in zip(*(cells[name] for name in fitting), strict=True):
+        drawn.add_row(*row)
+    out.print(drawn)
+
+
+def _fitting(columns: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """Return the columns that fit; those that are missed least go first. The first column may fold."""
+    shown = list(columns)
+    for name in LEAST_MISSED:
+        if sum(_width(other, cells[other]) + 2 for other in shown) <= width:
+            break
+        if name in shown:
+            shown.remove(name)
+    return shown
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    return max(cell_len(word) for word in (*heading(name).split(), *cells))
 
 
 def facts(title: str, values: Mapping[str, Any]) -> None:
@@ -104,6 +137,10 @@ def cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.4f}" if isinstance(value, Decimal) else f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _brief(name: str, value: Any) -> str:
+    return _short(value) if name.endswith("_tokens") and isinstance(value, int) else cell(value)
 
 
 def _short(count: int) -> str:
