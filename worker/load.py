@@ -268,7 +268,7 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientDatabaseError),
         stop=tenacity.stop_after_attempt(TRIES),
-        wait=tenacity.wait_exponential_jitter(initial=0.05, max=2.0),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=2.0, jitter=0.1),
         reraise=True,
     )
     for attempt in attempts:

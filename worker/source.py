@@ -260,7 +260,7 @@ class _Passing(UpstreamUnreachable):
 
 
 def _attempts(again: tenacity.retry_base) -> tenacity.Retrying:
-    jitter = tenacity.wait_exponential_jitter(initial=0.2, max=5.0, jitter=0.3)
+    jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
