@@ -135,27 +135,32 @@ class Loader:
         Raises:
             UpstreamRefused, UpstreamBanned: the key is wrong, or the address banned: nothing more may be asked.
         """
-        answered: list[str] = []
-        found: list[directory.Credential] = []
+        listed: dict[str, list[directory.Credential]] = {}
+        served = False
         for endpoint in directory.ENDPOINTS:
             try:
                 body = source.mapping(endpoint)
-                credentials, skipped = directory.parse(endpoint, body, self.keyring) if body is not None else ([], 0)
+                served = served or body is not None
+                listed[endpoint] = self._parsed(endpoint, body) if body is not None else []
             except (UpstreamRefused, UpstreamBanned):
                 raise
             except (UpstreamError, directory.BadMappingError) as e:
                 log.warning("directory.kept", endpoint=endpoint, reason=str(e))
-                continue
-            if skipped:
-                log.warning("directory.entries_skipped", endpoint=endpoint, entries=skipped)
-            answered.append(endpoint)
-            found += credentials
+        if not served:  # no endpoint at all: an adapter, or management is off. That is no empty directory
+            return
 
         def save(connection: database.Connection) -> Directory:
-            store.save_credentials(connection, self.upstream_id, answered, found, now())
+            found = [credential for credentials in listed.values() for credential in credentials]
+            store.save_credentials(connection, self.upstream_id, list(listed), found, now())
             return directory.build(*store.load_credentials(connection, self.upstream_id))
 
         self.use(run(self.engine, save))
+
+    def _parsed(self, endpoint: str, body: bytes) -> list[directory.Credential]:
+        credentials, skipped = directory.parse(endpoint, body, self.keyring)
+        if skipped:
+            log.warning("directory.entries_skipped", endpoint=endpoint, entries=skipped)
+        return credentials
 
     def _rows(self, records: Sequence[decode.Record]) -> list[store.Row]:
         """Return the records as rows: channel, key and dimension looked up once per distinct value."""
