@@ -356,7 +356,10 @@ def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> No
     if as_json:
         show.json_document(results)
         return
-    names = ("upstream", "mode", "pulled", "inserted", "duplicates", "quarantined", "unknown_channel", "possible_loss")
+    names = (
+        "upstream", "mode", "pulled", "inserted", "duplicates", "quarantined", "unknown_channel", "possible_loss",
+        "journal_entries",
+    )  # fmt: skip
     rows = [{name: getattr(r, name) for name in names} for r in results]
     if rows:
         show.table("Passes", names, rows)

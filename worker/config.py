@@ -33,7 +33,8 @@ SHORT_NAMES = {
     "WORKER_LOG_FORMAT": ("log", "format"),
 }
 SECRET_NAMES = {"WORKER_DATABASE_URL", "WORKER_UPSTREAM_KEY", "WORKER_PEPPER"}
-NOT_OURS = {"WORKER_CONFIG"}
+NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
+"""WORKER_CONFIG is read beforehand; the others Kubernetes sets beside a Service called `worker`."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -202,6 +203,8 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     tree = _read_toml(path) if path else {}
     origin: dict[tuple[str | int, ...], str] = {}
     for variable, keys, value in _from_environment(env):
+        if keys in origin:
+            raise ConfigError(f"both {origin[keys]} and {variable} are set: keep one of them")
         _set(tree, keys, value, variable)
         origin[keys] = variable
     try:
@@ -252,13 +255,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
     """Yield (variable, key path, value) for every variable of ours; an empty value counts as not set."""
     for variable in sorted(env):
-        if not variable.startswith(PREFIX) or variable in NOT_OURS or not env[variable]:
+        if not variable.startswith(PREFIX) or NOT_OURS.fullmatch(variable) or not env[variable]:
             continue
         name, value = variable, env[variable]
         if name.endswith("_FILE") and name.removesuffix("_FILE") in SECRET_NAMES:
             name, value = name.removesuffix("_FILE"), _read_secret(variable, value)
-            if env.get(name):
-                raise ConfigError(f"both {name} and {variable} are set: keep one of them")
         if name in SHORT_NAMES:
             yield variable, SHORT_NAMES[name], value
         elif name.startswith(NESTED):

@@ -261,6 +261,11 @@ def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
         raise TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
         raise DatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
+        raise DatabaseError(
+            f"PostgreSQL: {str(cause).strip()}. The worker needs the rights of usage_writer, a migration those of the "
+            "schema's owner; reports need usage_reader."
+        ) from error
     if isinstance(cause, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
         raise NoSchemaError("this database has no usage tables, or old ones: run `worker migrate`") from error
     raise error

@@ -34,7 +34,7 @@ HEADINGS = {
     "unpriced_requests": "unpriced",
     "mean_latency_ms": "mean ms",
 }
-QUIET = ("warmups", "cache_write_tokens", "unclassified_tokens", "cost_usd")
+QUIET = ("warmups", "journal_entries", "cache_write_tokens", "unclassified_tokens", "cost_usd")
 """Columns that a table leaves out when they say nothing."""
 
 LEAST_MISSED = (

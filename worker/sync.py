@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -23,12 +24,15 @@ from worker.errors import (
     JournalError,
     PossibleLossError,
     UpstreamAnswerError,
+    UpstreamBanned,
     UpstreamError,
+    UpstreamRefused,
     UpstreamUnsupported,
     WorkerError,
 )
 from worker.journal import Journal, JournalEntry
 from worker.load import Loader, PassResult, now, open_loader, run
+from worker.refusal import Refusals
 from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -46,25 +50,52 @@ def sync_once(config: Config, engine: Engine, upstream: Upstream) -> PassResult:
     """
     result = PassResult(upstream=upstream.name)
     journal = Journal(config.data_dir, upstream.name, config.journal.max_bytes)
+    refusals = Refusals(config.data_dir, upstream)
     with Source(upstream) as source:
+        visit = Visit(upstream, source, journal, refusals, result)
         try:
             with database.upstream_lock(engine, upstream.name):
                 database.upgrade(engine)
                 loader = open_loader(config, engine, upstream.name)
-                noted(loader, journal, result, lambda: _pull_and_load(loader, upstream, source, journal, result))
+                noted(loader, journal, result, lambda: _pull_and_load(loader, visit))
         except DatabaseError as e:
             result.failed(e)
-            _pull_into_journal(upstream, source, journal, result)
+            _pull_into_journal(visit)
     result.journal_entries, result.journal_bytes = journal.backlog()
     return concluded(result)
 
 
-def _pull_and_load(loader: Loader, upstream: Upstream, source: Source, journal: Journal, result: PassResult) -> None:
+class Visit(NamedTuple):
+    """One pass at one proxy: whom it asks, where payloads are kept, what came of it."""
+
+    upstream: Upstream
+    source: Source
+    journal: Journal
+    refusals: Refusals
+    result: PassResult
+
+    def greet(self) -> None:
+        """Ask the one question that is safe: whether the proxy is there, takes the key, and records usage.
+
+        Raises:
+            UpstreamError: it is not there, or the key is refused, now or not long ago.
+        """
+        self.refusals.check(now())
+        try:
+            self.result.statistics_enabled = self.source.statistics_enabled()
+        except (UpstreamRefused, UpstreamBanned) as e:
+            self.refusals.remember(e, now())
+            raise
+        self.refusals.forget()
+
+
+def _pull_and_load(loader: Loader, visit: Visit) -> None:
     """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer."""
+    result = visit.result
     refused: UpstreamError | None = None
     try:
-        result.statistics_enabled = source.statistics_enabled()
-        loader.refresh(source)
+        visit.greet()
+        loader.refresh(visit.source)
     except UpstreamError as e:
         refused = e
     if result.statistics_enabled is False:
@@ -72,26 +103,26 @@ def _pull_and_load(loader: Loader, upstream: Upstream, source: Source, journal: 
             "upstream.statistics_off",
             remedy="set usage-statistics-enabled: true in the proxy's configuration",
         )
-    _load_journal(loader, journal, result)
+    _load_journal(loader, visit.journal, result)
     if refused is not None:
         raise refused
-    _pull(upstream, source, result, _QueueReader(journal, result, loader), loader)
+    _pull(loader, visit)
 
 
-def _pull(upstream: Upstream, source: Source, result: PassResult, reader: _QueueReader, loader: Loader) -> None:
+def _pull(loader: Loader, visit: Visit) -> None:
     """Read the queue, or the snapshot where there is no queue; the first pop already counts."""
-    if upstream.mode in ("auto", "queue"):
+    if visit.upstream.mode in ("auto", "queue"):
         try:
-            reader.drain(source)
+            _QueueReader(visit.journal, visit.result, loader).drain(visit.source)
         except NotFoundError as e:
-            if upstream.mode == "queue":
-                raise _not_offered(source, result, e) from e
+            if visit.upstream.mode == "queue":
+                raise _not_offered(visit, e) from e
         else:
             return
     try:
-        _load_snapshot(loader, source, result)
+        _load_snapshot(loader, visit.source, visit.result)
     except NotFoundError as e:
-        raise _not_offered(source, result, e) from e
+        raise _not_offered(visit, e) from e
 
 
 class _QueueReader:
@@ -152,7 +183,8 @@ def _load_journal(loader: Loader, journal: Journal, result: PassResult) -> None:
         journal.drop(entry)
         log.info("journal.loaded", entry=entry.entry_id, bytes=len(entry.payload))
     for path in journal.damaged():
-        log.error("journal.damaged", file=str(path), remedy="it was not written whole; look at it and remove it")
+        remedy = "its content is not what was written; try `worker import` on it, then remove it"
+        log.error("journal.damaged", file=str(path), remedy=remedy)
 
 
 def _load_entry(loader: Loader, entry: JournalEntry, result: PassResult) -> None:
@@ -169,22 +201,25 @@ def _load_snapshot(loader: Loader, source: Source, result: PassResult) -> None:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
 
 
-def _pull_into_journal(upstream: Upstream, source: Source, journal: Journal, result: PassResult) -> None:
+def _pull_into_journal(visit: Visit) -> None:
     """Save the queue to disk while the database is away. A snapshot can wait: it can be asked for again."""
-    if upstream.mode == "snapshot":
+    if visit.upstream.mode == "snapshot":
         return
     try:
-        _QueueReader(journal, result, None).drain(source)
+        visit.greet()
+        _QueueReader(visit.journal, visit.result, None).drain(visit.source)
     except NotFoundError:
         return
     except WorkerError as e:
-        result.failed(e)
+        visit.result.failed(e)
+    entries, size = visit.journal.backlog()
+    log.warning("journal.waiting", entries=entries, bytes=size, remedy="bring the database back; a pass loads them")
 
 
-def _not_offered(source: Source, result: PassResult, error: NotFoundError) -> UpstreamError:
-    if result.statistics_enabled is None:
+def _not_offered(visit: Visit, error: NotFoundError) -> UpstreamError:
+    if visit.result.statistics_enabled is None:
         return management_off()
-    version = f" (it says {source.version})" if source.version else ""
+    version = f" (it says {visit.source.version})" if visit.source.version else ""
     return UpstreamUnsupported(
         f"this proxy{version} does not offer it. Usage is read over the queue from v6.10.8 on and as a snapshot up to "
         "v6.9.49; v6.10.0 to v6.10.7 offer neither over HTTP: update the proxy.",
