@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -36,6 +36,8 @@ SECRET_NAMES = {"WORKER_DATABASE_URL", "WORKER_UPSTREAM_KEY", "WORKER_PEPPER"}
 NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
 """WORKER_CONFIG is read beforehand; the others Kubernetes sets beside a Service called `worker`."""
 
+HEADER_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
+HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -51,6 +53,7 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http:// or https:// URL with a host")
+    _ = parts.port  # raises where it is no number, or none of a port
     if parts.username or parts.password or parts.query:
         raise ValueError("must not hold a user, a password or a query; the key belongs in `key`")
     return value.rstrip("/")
@@ -81,13 +84,15 @@ class Upstream(Section):
 
     @field_validator("key")
     @classmethod
-    def _not_a_hash(cls, key: SecretStr) -> SecretStr:
-        text = key.get_secret_value()
+    def _plain_key(cls, key: SecretStr) -> SecretStr:
+        text = key.get_secret_value().strip()
         if not text:
             raise ValueError("is empty: it must be the proxy's management key")
+        if not HEADER_TEXT.fullmatch(text):
+            raise ValueError("holds characters that no HTTP header can carry")
         if text.startswith(("$2a$", "$2b$", "$2y$")):
             raise ValueError("is the bcrypt hash that the proxy stores; give the plain management key")
-        return key
+        return SecretStr(text)
 
 
 class Database(Section):
@@ -202,9 +207,13 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     path = _config_file(file, env)
     tree = _read_toml(path) if path else {}
     origin: dict[tuple[str | int, ...], str] = {}
-    for variable, keys, value in _from_environment(env):
+    if hidden := [key for key in tree if key.startswith("_")]:
+        raise ConfigError(f"{path}: {hidden[0]}: is not a known key")
+    for variable, keys, value in sorted(_from_environment(env), key=_in_order):
         if keys in origin:
             raise ConfigError(f"both {origin[keys]} and {variable} are set: keep one of them")
+        if str(keys[0]).startswith("_"):
+            raise ConfigError(f"{variable}: {keys[0]}: is not a known key")
         _set(tree, keys, value, variable)
         origin[keys] = variable
     try:
@@ -224,12 +233,19 @@ def masked(config: Config) -> dict[str, Any]:
 
 
 def _mask_url(url: str) -> str:
+    """Show a database URL without password and query; one that is not plain to read is not shown at all."""
     if not url:
         return ""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{quote(parts.username)}:***@" if parts.username else ""
-    return urlunsplit((parts.scheme, user + host, parts.path, "***" if parts.query else "", ""))
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user = re.match(r"[^:/?#]*", credentials)
+    address, query, _ = place.partition("#")[0].partition("?")
+    hosts, slash, name = address.partition("/")
+    plain = HOSTS.fullmatch(hosts) and user and (user.end() == len(credentials) or credentials[user.end()] == ":")
+    if not plain:
+        return f"{scheme}://***"
+    shown = f"{user[0]}:***@" if at and user and user[0] else ""
+    return f"{scheme}://{shown}{hosts}{slash}{name}{'?***' if query else ''}"
 
 
 def _config_file(file: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -245,7 +261,7 @@ def _config_file(file: Path | None, env: Mapping[str, str]) -> Path | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path} is not valid TOML: {e}") from e
     except OSError as e:
@@ -271,9 +287,14 @@ def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str |
             raise ConfigError(f"the variable {variable} is not one of ours: see config.example.toml for all keys")
 
 
+def _in_order(found: tuple[str, tuple[str | int, ...], Any]) -> list[tuple[bool, int, str]]:
+    """Order variables so that tables are counted 0, 1, … 10."""
+    return [(isinstance(k, str), k if isinstance(k, int) else 0, str(k)) for k in found[1]]
+
+
 def _read_secret(variable: str, path: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"{variable} names {path}, which cannot be read: {e}") from e
 
@@ -316,4 +337,5 @@ def _explain(error: ValidationError, origin: dict[tuple[str | int, ...], str], p
             text = "is not a known key"
         elif problem["type"] == "missing":
             text = "is missing"
-        yield f"{origin.get(keys) or path or 'configuration'}: {name}: {text}"
+        near = (v for k, v in origin.items() if k[: len(keys)] == keys or keys[: len(k)] == k)
+        yield f"{origin.get(keys) or path or next(near, 'configuration')}: {name}: {text}"

@@ -41,6 +41,7 @@ TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]
 ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /")
 ERROR_CLASS = re.compile(r"[A-Za-z][A-Za-z_]{2,63}")
 HTTP_ERROR = 400
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
@@ -111,6 +112,13 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     bad: list[BadRecord]
     complete: bool = True
     """False when the payload as a whole was not what its endpoint promises."""
+    skipped: int = 0
+    """Elements that are no usage, such as the proxy's messages to subscribers."""
+
+    @property
+    def elements(self) -> int:
+        """How many elements there were, whatever became of them."""
+        return len(self.records) + len(self.bad) + self.skipped
 
 
 class BadValueError(ValueError):
@@ -184,16 +192,16 @@ class _Model(msgspec.Struct):
 
 
 class _Api(msgspec.Struct):
-    models: dict[str, _Model] | None = None
+    models: dict[str, _Model | None] | None = None
 
 
 class _Usage(msgspec.Struct):
-    apis: dict[str, _Api] | None = None
+    apis: dict[str, _Api | None] | None = None
 
 
 class _Snapshot(msgspec.Struct):
     usage: _Usage | None = None
-    apis: dict[str, _Api] | None = None
+    apis: dict[str, _Api | None] | None = None
 
 
 _ITEM = msgspec.json.Decoder(_Item)
@@ -280,15 +288,18 @@ def _queue_by_item(payload: bytes) -> Decoded:
     records: list[Record] = []
     bad: list[BadRecord] = []
     siblings: dict[tuple[Any, ...], int] = {}
+    skipped = 0
     for raw in items:
         outcome = _by_item(raw, "", "")
         if isinstance(outcome, BadRecord):
             bad.append(outcome)
         elif outcome is not None:
             records.append(_numbered(outcome, siblings))
+        else:
+            skipped += 1
     if rest:
         bad.append(BadRecord(reason="the payload breaks off or is malformed from here on", raw=rest))
-    return Decoded(records=records, bad=bad, complete=not rest)
+    return Decoded(records=records, bad=bad, complete=not rest, skipped=skipped)
 
 
 def _salvage(payload: bytes) -> tuple[list[bytes], bytes]:
@@ -304,13 +315,25 @@ def _salvage(payload: bytes) -> tuple[list[bytes], bytes]:
             return items, text[at + 1 :].strip().encode()
         try:
             _, end = reader.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            end = _end_of_deep(text, at)
+        except ValueError:
             return items, text[at:].encode()
         items.append(text[at:end].encode())
         at = end
 
 
-def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw]]:
+def _end_of_deep(text: str, at: int) -> int:
+    """Return where an element ends that is nested too deeply to be parsed: its brackets are counted."""
+    depth = 0
+    for token in _BRACKET.finditer(text, at):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth <= 0:
+            return token.end()
+    return len(text)
+
+
+def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw | list[Any]]]:
     """Yield (client key, model, its list of details, not yet read) for everything a snapshot holds."""
     try:
         snapshot = _SNAPSHOT.decode(payload)
@@ -321,11 +344,12 @@ def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw]]
         raise BadValueError("not a usage snapshot: neither `usage` nor `apis` is there")
     apis = (snapshot.usage.apis if snapshot.usage else snapshot.apis) or {}
     for client_key, api in apis.items():
-        for model, stats in (api.models or {}).items():
-            yield client_key, model, stats.details
+        for model, stats in ((api and api.models) or {}).items():
+            if stats is not None:
+                yield client_key, model, stats.details
 
 
-def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw]]:
+def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[Any]]]:
     """Do the same for a snapshot that the strict parser refuses: what has another shape costs only itself."""
     try:
         tree: Any = _loads(payload)
@@ -337,24 +361,40 @@ def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspe
         raise BadValueError("not a usage snapshot: `apis` is not an object")
     for client_key, api in cast("dict[str, Any]", apis).items():
         models = _get(api, "models")
-        if not isinstance(models, dict):
-            models = {"": {"details": [api]}}  # one element that cannot be read: it is set aside with its reason
-        for model, stats in cast("dict[str, Any]", models).items():
-            details = _get(stats, "details") if isinstance(stats, dict) else [stats]
-            yield client_key, model, msgspec.Raw(json.dumps(details).encode())
+        if isinstance(models, dict):
+            for model, stats in cast("dict[str, Any]", models).items():
+                yield client_key, model, _details_of_odd(stats)
+        elif models is not None or not isinstance(api, dict | None):
+            yield client_key, "", [api]  # one element that cannot be read: it is set aside with its reason
+
+
+def _details_of_odd(stats: Any) -> list[Any]:
+    details = _get(stats, "details") if isinstance(stats, dict) else stats
+    if details is None:
+        return []
+    whole = isinstance(stats, dict) and isinstance(details, list)
+    return details if whole else [details]  # pyright: ignore[reportUnknownVariableType]  # JSON is untyped
 
 
 def _get(tree: Any, name: str) -> Any:
     return cast("dict[str, Any]", tree).get(name) if isinstance(tree, dict) else None
 
 
-def _details(details: msgspec.Raw, client_key: str, model: str) -> Iterator[Record | BadRecord]:
+def _details(details: msgspec.Raw | list[Any], client_key: str, model: str) -> Iterator[Record | BadRecord]:
     """Yield what one list of a snapshot holds; a list of another shape is one BadRecord."""
+    if isinstance(details, list):
+        found = (_by_item(json.dumps(item).encode(), client_key, model) for item in details)
+        yield from (outcome for outcome in found if outcome is not None)
+        return
     try:
         items = _RAW_ITEMS_OR_NULL.decode(details) or []
-    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
-        yield BadRecord(reason=f"`details` is not a list: {e}", raw=bytes(details), client_key=client_key, model=model)
-        return
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        try:
+            items = [msgspec.Raw(json.dumps(item).encode()) for item in _details_of_odd({"details": _loads(details)})]
+        except (ValueError, RecursionError) as e:
+            reason = f"`details` is not a list: {e}"
+            yield BadRecord(reason=reason, raw=bytes(details), client_key=client_key, model=model)
+            return
     for raw in items:
         try:
             yield _record(_ITEM.decode(raw), client_key, model)
@@ -383,9 +423,9 @@ def _by_item(raw: bytes, client_key: str, model: str) -> Record | BadRecord | No
         return BadRecord(reason=str(e) or type(e).__name__, raw=raw, client_key=client_key, model=model)
 
 
-def _loads(raw: bytes | bytearray) -> Any:
+def _loads(raw: bytes | bytearray | msgspec.Raw) -> Any:
     """Parse with the parser that also takes lone surrogates, NaN and broken UTF-8."""
-    return json.loads(raw.decode("utf-8", "replace"))
+    return json.loads(bytes(raw).decode("utf-8", "replace"))
 
 
 def _is_control(fields: dict[str, Any]) -> bool:
@@ -571,20 +611,30 @@ def _error_word(fail: _Fail) -> str | None:
 
 # -- what is set aside ------------------------------------------------------------------------------------------
 
-_KEPT = (
-    "timestamp", "latency_ms", "ttft_ms", "auth_index", "tokens", "token_breakdown", "failed", "generate", "provider",
-    "executor_type", "model", "alias", "endpoint", "auth_type", "request_id", "reasoning_effort", "service_tier",
-    "response_service_tier",
-)  # fmt: skip
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?(\s*:)?')
+_SECRET = ("api_key", "source")
+_NUMBERS = {
+    "tokens": _Tokens.__struct_fields__,
+    "token_breakdown": ("quality", "total_tokens", "input", "output", "unclassified_tokens"),
+    "input": _Input.__struct_fields__,
+    "output": _Output.__struct_fields__,
+    "fail": ("status_code", "body"),
+}
+_WORDS = {
+    *_Item.__struct_fields__, *(name for names in _NUMBERS.values() for name in names), "schema_version",
+    "usage", "apis", "models", "details", "total_requests", "failed_requests", "success_count", "failure_count",
+    "error", "true", "false", "null",
+}  # fmt: skip
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"?|[^\s{}\[\]:,"]+', re.DOTALL)
+_SHORT_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
 KEPT_MAX_CHARS = 4000
+QUOTED_MAX_CHARS = 60
 
 
 def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
-    """Return how a bad record is kept, and whether it can be read again: every secret replaced, nothing else lost.
+    """Return how a bad record is kept, and whether it can be read again: every secret replaced.
 
-    An object keeps the fields this room reads; its keys become digests, by which a later `decode_quarantined`
-    still finds identity and channel. Bytes that are no object keep their structure only, every string blanked.
+    An object keeps the fields that this room reads; its keys become digests, by which a later `decode_quarantined`
+    still finds identity and channel. Bytes that are no object keep their structure and the names of fields only.
     """
     try:
         found: Any = _loads(bad.raw)
@@ -594,20 +644,12 @@ def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
         found = None
     if not isinstance(found, dict):
         shape = bad.raw[:KEPT_MAX_CHARS].decode("utf-8", "replace")
-        return clean(_STRING.sub(_blank, shape)), False
+        return clean(_TOKEN.sub(_shape, shape)), False
     fields = cast("dict[str, Any]", found)
-    kept: dict[str, Any] = {name: _short(fields[name]) for name in _KEPT if name in fields}
-    fail = _soft("fail", fields.get("fail"))
-    if isinstance(fail, _Fail):
-        kept["fail"] = {
-            "status_code": fail.status_code,
-            "body": json.dumps({"error": {"type": _error_word(fail)}}),
-        }
-    for name in ("api_key", "source"):
-        if isinstance(fields.get(name), str):
-            kept[name] = hidden(clean(fields[name].strip() if name == "source" else fields[name]), keyring)
-    key = bad.client_key if ROUTE.match(bad.client_key) else hidden(clean(bad.client_key), keyring)
-    return json.dumps({"client_key": key, "model": bad.model, "record": kept}), True
+    kept = {name: _kept(name, fields[name], keyring) for name in _Item.__struct_fields__ if name in fields}
+    key, model = bad.client_key, bad.model
+    shown = key if key == "unknown" or ROUTE.match(key) else hidden(clean(key), keyring)
+    return json.dumps({"client_key": shown, "model": clean(model), "record": kept}), True
 
 
 def hidden(secret: str, keyring: Keyring) -> str:
@@ -615,10 +657,40 @@ def hidden(secret: str, keyring: Keyring) -> str:
     return secret if not secret or is_account(secret) else keyring.sealed(secret)
 
 
-def _short(value: Any) -> Any:
-    return value if not isinstance(value, str) or len(value) <= KEPT_MAX_CHARS else f"{value[:KEPT_MAX_CHARS]}…"
+def _kept(name: str, value: Any, keyring: Keyring) -> Any:
+    """Return a field's value as it is kept: numbers, names, digests; anything else by its kind."""
+    if name in _SECRET:
+        text_ = value.strip() if name == "source" and isinstance(value, str) else value
+        return hidden(clean(text_), keyring) if isinstance(text_, str) else _kind(text_)
+    if name == "fail":
+        fail = _soft("fail", value)
+        word = _error_word(fail) if isinstance(fail, _Fail) else None
+        status = fail.status_code if isinstance(fail, _Fail) else None
+        return {"status_code": status, "body": json.dumps({"error": {"type": word}}) if word else ""}
+    if name in _NUMBERS and isinstance(value, dict):
+        inner = cast("dict[str, Any]", value)
+        return {
+            n: _kept(n, inner[n], keyring) if n in _NUMBERS else _plain(inner[n]) for n in _NUMBERS[name] if n in inner
+        }
+    if isinstance(value, str) and name not in _NUMBERS:
+        return clean(value) if len(value) <= TEXT_MAX_CHARS else f"{clean(value[: TEXT_MAX_CHARS - 1])}…"
+    return _plain(value)
 
 
-def _blank(match: re.Match[str]) -> str:
-    """Keep a string that names a field, blank one that is a value."""
-    return match[0] if match[1] else f'"({len(match[0])} characters)"'
+def _plain(value: Any) -> Any:
+    """Return a number or a truth value as it is, a short number's text too, anything else by its kind."""
+    if value is None or isinstance(value, (bool, int, float)) or value in ("complete", "inconsistent", "unclassified"):
+        return value
+    return value if isinstance(value, str) and _SHORT_NUMBER.fullmatch(value) else _kind(value)
+
+
+def _kind(value: Any) -> Any:
+    return None if value is None else f"({type(value).__name__})"
+
+
+def _shape(match: re.Match[str]) -> str:
+    """Keep the name of a field and a number, blank any other word."""
+    word = match[1] if match[1] is not None else match[0]
+    if word in _WORDS or _SHORT_NUMBER.fullmatch(word):
+        return match[0]
+    return f'"({len(word)} characters)"'

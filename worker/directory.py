@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
-from worker.decode import text
+from worker.decode import TEXT_MAX_CHARS, text
 from worker.secret import Keyring
 
 Kind = Literal["auth", "apikey", "unknown"]
+DETAIL_MAX_CHARS = 60
 K = TypeVar("K", str, bytes)
 
 AUTH_FILES = "auth-files"
@@ -152,11 +154,9 @@ def _auth_files(entries: list[Any]) -> tuple[list[Credential], int]:
             endpoint=AUTH_FILES,
             channel=Channel(
                 "auth",
-                text(
-                    f"{provider}/{account}"
-                    if names.count((provider, account)) == 1
-                    else f"{provider}/{account} ({file})"
-                ),
+                text(f"{provider}/{account}")
+                if names.count((provider, account)) == 1
+                else suffixed(f"{provider}/{account}", file),
                 provider,
             ),
             providers=provider,
@@ -166,6 +166,13 @@ def _auth_files(entries: list[Any]) -> tuple[list[Credential], int]:
         for provider, account, file, auth_index in files
     ]
     return found, len(entries) - len(found)
+
+
+def suffixed(name: str, detail: str) -> str:
+    """Return `name (detail)`, no longer than a name may be; a long detail keeps its begin and a digest of the whole."""
+    if len(detail) > DETAIL_MAX_CHARS:
+        detail = f"{detail[: DETAIL_MAX_CHARS - 9]}…{sha256(detail.encode()).hexdigest()[:8]}"
+    return f"{name[: TEXT_MAX_CHARS - len(detail) - 3]} ({detail})"
 
 
 def _provider(endpoint: str, fields: dict[str, Any], keyring: Keyring) -> tuple[list[Credential], int]:
@@ -233,7 +240,7 @@ def _index(fields: dict[str, Any]) -> str:
     """Return the credential's index as text; it is a number up to v6.6.55 and 16 hex digits after."""
     for name in ("auth_index", "auth-index", "authIndex"):
         value = fields.get(name)
-        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        if (isinstance(value, str) and value.strip()) or (isinstance(value, int) and not isinstance(value, bool)):
             return text(str(value))
     return ""
 

@@ -17,7 +17,8 @@ from worker.errors import UsageError
 from worker.load import Loader, PassResult, open_loader
 from worker.sync import concluded, noted
 
-SNAPSHOT_HEAD = re.compile(rb'\s*\{\s*"(?:usage|apis|version|exported_at|failed_requests|meta)"')
+SNAPSHOT_MARK = re.compile(rb'"(?:apis|usage)"\s*:')
+HEAD_BYTES = 1 << 16
 GZIP_MAGIC = b"\x1f\x8b"
 
 Progress = Callable[[int], None]
@@ -97,9 +98,9 @@ def _read_file(path: Path) -> Iterator[decode.Decoded]:
     with path.open("rb") as raw:
         zipped = raw.read(2) == GZIP_MAGIC
     with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
-        if SNAPSHOT_HEAD.match(head):
+        if head.lstrip().startswith(b"{") and SNAPSHOT_MARK.search(head):
             yield from decode.decode_snapshot(file.read())
         elif head.lstrip().startswith(b"{"):
             yield from decode.decode_lines(iter(file))

@@ -33,6 +33,10 @@ class JournalEntry(msgspec.Struct, frozen=True):
     name: str
     payload: bytes
 
+    def __repr__(self) -> str:
+        """Name the entry and not its payload, which holds keys."""
+        return f"<JournalEntry {self.entry_id} of {len(self.payload)} bytes>"
+
 
 class _Header(msgspec.Struct, frozen=True):
     version: int
@@ -69,7 +73,7 @@ class Journal:
         header = _Header(VERSION, entry_id, len(payload), sha256(payload).hexdigest())
         name = f"{time.time_ns():020d}-{entry_id}{ENTRY}"
         try:
-            self._write(name, msgspec.json.encode(header) + b"\n" + payload)
+            self._write(name, _sealed(header) + b"\n" + payload)
         except OSError as e:
             raise JournalError(f"the journal {self._dir} cannot be written: {e.strerror}") from e
         return JournalEntry(entry_id, name, payload)
@@ -79,7 +83,10 @@ class Journal:
 
         A damaged entry is renamed, so that it stays and stands in no way.
         """
-        self._adopt()
+        try:
+            self._adopt()
+        except OSError as e:
+            raise JournalError(f"the journal folder {self._dir} cannot be read: {e.strerror}") from e
         for path in self._paths():
             try:
                 entry = _read(path)
@@ -154,15 +161,24 @@ class Journal:
             os.fsync(folder)
 
 
+def _sealed(header: _Header) -> bytes:
+    """Return the first line of an entry: the header behind a digest of its own."""
+    encoded = msgspec.json.encode(header)
+    return sha256(encoded).hexdigest().encode() + b" " + encoded
+
+
 def _read(path: Path) -> JournalEntry | None:
     """Return the entry in `path`; None when it is not what was written.
 
     A payload that is only cut short is returned: its whole records load, and the rest is set aside with a reason.
     """
     head, _, payload = path.read_bytes().partition(b"\n")
+    digest, _, encoded = head.partition(b" ")
+    if sha256(encoded).hexdigest().encode() != digest:
+        return None
     try:
-        header = msgspec.json.decode(head, type=_Header)
-    except msgspec.MsgspecError:
+        header = msgspec.json.decode(encoded, type=_Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     cut_short = len(payload) < header.payload_bytes
     if header.version != VERSION or not (cut_short or sha256(payload).hexdigest() == header.sha256):

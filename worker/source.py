@@ -56,6 +56,7 @@ class Source:
         base = (
             upstream.url if MANAGEMENT in upstream.url or "/management" in upstream.url else upstream.url + MANAGEMENT
         )
+        self._key = upstream.key.get_secret_value()
         self._max_body_bytes = upstream.max_body_bytes
         self._count = upstream.queue_count
         self._version = ""
@@ -103,8 +104,9 @@ class Source:
             return None
         try:
             answer: Any = json.loads(body)
-        except ValueError as e:
-            raise UpstreamAnswerError(f"not JSON: {_excerpt(body)}", endpoint=STATISTICS, status=200) from e
+        except (ValueError, RecursionError) as e:
+            said = _excerpt(body.replace(self._key.encode(), b"***"))
+            raise UpstreamAnswerError(f"not JSON: {said}", endpoint=STATISTICS, status=200) from e
         value = cast("dict[str, Any]", answer).get(STATISTICS) if isinstance(answer, dict) else None
         return value if isinstance(value, bool) else None
 
@@ -172,16 +174,19 @@ class Source:
         """Append the answer to `body` as it arrives, or raise what its status means."""
         with self._client.stream("GET", f"/{endpoint}", params=params) as response:
             self._version = response.headers.get("X-CPA-VERSION", self._version)
-            if response.status_code != HTTPStatus.OK:
-                excerpt = b"".join(_some(response))
+            if not response.is_success:
+                excerpt = b"".join(_some(response)).replace(self._key.encode(), b"***")
                 raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
             for piece in response.iter_bytes():
                 body += piece
                 if len(body) > self._max_body_bytes:
                     raise UpstreamAnswerError(
-                        f"the answer is longer than max_body_bytes ({self._max_body_bytes})",
-                        endpoint=endpoint,
+                        f"the answer is longer than max_body_bytes ({self._max_body_bytes})", endpoint=endpoint
                     )
+            if response.status_code != HTTPStatus.OK:  # what came is kept: off a queue, it is nowhere else
+                raise UpstreamAnswerError(
+                    "not the answer of 200 that was expected", endpoint=endpoint, status=response.status_code
+                )
 
 
 def refusal(  # noqa: PLR0911  # one return for each kind of refusal
@@ -285,10 +290,10 @@ def _excerpt(body: bytes | bytearray) -> str:
     """Return what an error body says: its `error` field, else its first words."""
     try:
         answer: Any = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     said = cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None
-    words = said if isinstance(said, str) else re.sub(r"<[^>]*>|\s+", " ", body.decode("utf-8", "replace")).strip()
+    words = said if isinstance(said, str) else re.sub(r"(?:<[^>]*>|\s)+", " ", body.decode("utf-8", "replace")).strip()
     return words[:160] or "an empty answer"
 
 

@@ -151,7 +151,7 @@ class _QueueReader:
                 payload, lost = e.body, e
             self._result.mode = "queue"
             decoded = self._kept(payload)
-            items = len(decoded.records) + len(decoded.bad)
+            items = decoded.elements
             if lost is not None:
                 raise lost
             if not decoded.complete:

@@ -1,0 +1,189 @@
+"""The schema: made once however often and by however many, commented, and open to each role only as far as it goes."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+from support import Books, calls, plain_environment, proxy, start
+
+from worker import database
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
+
+DIMENSIONS = ["upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
+              "alias", "outcome"]  # fmt: skip
+TOKENS = ["input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
+          "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
+          "unclassified_tokens"]  # fmt: skip
+COSTS = ["cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd"]
+HISTOGRAM = ["latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
+             "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s"]  # fmt: skip
+MEASURES = ["requests", *TOKENS, *COSTS, "unpriced_requests", "latency_ms_sum", "latency_samples", "ttft_ms_sum",
+            "ttft_samples", *HISTOGRAM]  # fmt: skip
+CONTRACT = {
+    "v1_daily": ["day", *DIMENSIONS, *MEASURES],
+    "v1_hourly": ["hour", *DIMENSIONS, *MEASURES],
+    "v1_records": [
+        "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
+        "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
+        "outcome", "status_code", "error", *TOKENS, *COSTS, "service_tier", "reasoning_effort", "latency_ms",
+        "ttft_ms", "synced_at", "record_id",
+    ],
+}  # fmt: skip
+OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_sync_runs"}
+
+COLUMNS = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum)
+FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE c.relnamespace = 'usage_api'::regnamespace AND NOT a.attisdropped
+ORDER BY c.relname, a.attnum
+"""
+SHAPE = """
+SELECT n.nspname, c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
+FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
+WHERE n.nspname IN ('usage', 'usage_api') AND a.attnum > 0 ORDER BY 1, 2, a.attnum
+"""
+TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'usage'::regnamespace AND relkind IN ('r', 'p', 'v')"
+ROLES = "SELECT rolname FROM pg_roles WHERE rolname IN ('usage_owner', 'usage_reader', 'usage_writer')"
+
+
+@pytest.fixture
+def books(database_url, tmp_path):
+    with Books(database_url, tmp_path) as books:
+        yield books
+
+
+@pytest.fixture
+def roles(books):
+    """Books in whose server the three roles are: an account that may not make roles does without."""
+    if len(books.ask(ROLES)) != 3:
+        pytest.skip("this account may not make roles")
+    return books
+
+
+# -- migrations -------------------------------------------------------------------------------------------------
+
+
+def test_head_is_the_newest_migration_and_their_numbers_have_no_gap():
+    numbers = sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("*.py"))
+    assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]
+    assert numbers[-1] == database.HEAD
+    revisions = [re.search(r'^revision = "(\d+)"$', path.read_text(), re.MULTILINE) for path in MIGRATIONS.glob("*.py")]
+    assert sorted(found[1] for found in revisions if found) == numbers
+
+
+def test_a_second_migration_changes_nothing(empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books:
+        assert database.upgrade(books.engine)
+        assert database.schema_version(books.engine) == database.HEAD
+        shape = books.ask(SHAPE)
+        assert {row[0] for row in shape} == {"usage", "usage_api"}
+        assert not database.upgrade(books.engine)
+        database.migrate(empty_database_url)
+        assert books.ask(SHAPE) == shape
+
+
+def test_four_processes_that_migrate_at_once_make_one_schema(empty_database_url, database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books, Books(database_url, tmp_path) as other:
+        environment = plain_environment(books.environment())
+        running = [start(["migrate"], environment, tmp_path) for _ in range(4)]
+        finished = [process.wait() for process in running]
+        assert [(each.code, each.stderr) for each in finished] == [(0, "")] * 4
+        assert any("migrated" in each.stdout for each in finished)
+        assert books.ask("SELECT version_num FROM usage.schema_version") == [(database.HEAD,)]
+        assert books.ask(SHAPE) == other.ask(SHAPE)
+
+
+def test_a_migration_that_was_killed_is_made_whole_by_the_next(empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books:
+        # The version's table is asked for in the migration's own transaction, after the schema.
+        with books.holding("CREATE SCHEMA usage"), books.starting(None, "migrate") as process:
+            books.wait_until_it_waits()
+            process.kill()
+        books.wait_until_it_left()
+        assert books.ask("SELECT 1 FROM pg_namespace WHERE nspname LIKE 'usage%%'") == []
+        assert books.worker(None, "migrate").code == 0
+        assert books.worker(None, "migrate", "--check").code == 0
+
+
+# -- the views --------------------------------------------------------------------------------------------------
+
+
+def test_the_views_have_the_columns_that_were_promised_and_no_others(books):
+    found = {}
+    for view, name, _, _ in books.ask(COLUMNS):
+        found.setdefault(view, []).append(name)
+    assert {view: found[view] for view in CONTRACT} == CONTRACT
+    assert found.keys() >= CONTRACT.keys() | OTHER_VIEWS
+    assert all(view.startswith("v1_") for view in found)
+
+
+def test_counts_are_bigint_money_is_numeric_and_instants_know_their_zone(books):
+    types = {(view, name): kind for view, name, kind, _ in books.ask(COLUMNS)}
+    for view in ("v1_daily", "v1_hourly"):
+        assert {types[view, name] for name in MEASURES if name not in COSTS} == {"bigint"}
+        assert {types[view, name] for name in COSTS} == {"numeric"}
+    assert types["v1_daily", "day"] == "date"
+    assert {kind for (_, name), kind in types.items() if name.endswith("_at") or name == "hour"} == {
+        "timestamp with time zone"
+    }
+    assert {types["v1_records", name] for name in TOKENS} == {"bigint"}
+
+
+def test_every_view_and_every_column_has_a_comment(books):
+    rows = books.ask(COLUMNS)
+    assert len(rows) > 100
+    assert [(view, name) for view, name, _, comment in rows if not comment] == []
+    without = (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace AND obj_description(oid) IS NULL"
+    )
+    assert books.ask(without) == []
+
+
+# -- the roles --------------------------------------------------------------------------------------------------
+
+
+def test_a_reader_reads_every_view_and_no_table(roles):
+    with proxy("queue", calls(50)) as simulator:
+        roles.sync(simulator)
+    views = {view for view, *_ in roles.ask(COLUMNS)}
+    tables = [name for (name,) in roles.ask(TABLES)]
+    assert len(tables) > 10
+    roles.ask("SET ROLE usage_reader")
+    for view in sorted(views):
+        roles.ask(f"SELECT * FROM usage_api.{view}")
+    assert roles.ask("SELECT sum(requests) FROM usage_api.v1_daily") == [(50,)]
+    for table in tables:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.ask(f"SELECT * FROM usage.{table}")
+    for statement in ("CREATE VIEW usage_api.mine AS SELECT 1", "CREATE TABLE usage_api.mine ()",
+                      "SELECT usage.ensure_record_partition('2026-01-01')"):  # fmt: skip
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            roles.ask(statement)
+
+
+def test_a_writer_does_whole_passes_and_makes_alters_and_drops_nothing(roles, tmp_path):
+    name = f"writer_{uuid.uuid4().hex[:8]}"
+    roles.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'EXAMPLE' IN ROLE usage_writer")
+    try:
+        url = make_url(roles.url).set(username=name, password="EXAMPLE").render_as_string(hide_password=False)
+        with Books(url, tmp_path) as writing, proxy("queue", calls(300)) as simulator:
+            assert writing.ask("SELECT current_user") == [(name,)]
+            finished = writing.worker(simulator, "sync", "--once", "--json")
+            assert (finished.code, finished.json[0]["inserted"]) == (0, 300), finished.stderr
+            writing.require_exactly(calls(300))
+            for command in (["verify"], ["status"], ["report", "daily"], ["rebuild"], ["migrate"]):
+                assert writing.worker(simulator, *command).code == 0, command
+            for statement in ("CREATE TABLE usage.mine ()", "CREATE VIEW usage_api.mine AS SELECT 1",
+                              "ALTER TABLE usage.record ADD COLUMN mine int", "DROP TABLE usage.record",
+                              "TRUNCATE usage.record", "DROP VIEW usage_api.v1_daily",
+                              "UPDATE usage.schema_version SET version_num = '0'"):  # fmt: skip
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    writing.ask(statement)
+    finally:
+        roles.ask(f"DROP ROLE {name}")
