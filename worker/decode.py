@@ -673,7 +673,7 @@ def _kept(name: str, value: Any, keyring: Keyring) -> Any:
             n: _kept(n, inner[n], keyring) if n in _NUMBERS else _plain(inner[n]) for n in _NUMBERS[name] if n in inner
         }
     if isinstance(value, str) and name not in _NUMBERS:
-        return clean(value) if len(value) <= TEXT_MAX_CHARS else f"{clean(value[: TEXT_MAX_CHARS - 1])}…"
+        return text(value)
     return _plain(value)
 
 

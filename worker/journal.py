@@ -131,7 +131,10 @@ class Journal:
         with self._folder() as folder, contextlib.suppress(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for path in sorted(self._dir.glob(f"*{TEMPORARY}")):
-                path.rename(path.with_suffix(""))
+                if b"\n" in path.read_bytes():
+                    path.rename(path.with_suffix(""))
+                else:  # not even its first line: no byte of a payload got this far
+                    path.unlink()
 
     @contextlib.contextmanager
     def _folder(self) -> Generator[int]:
