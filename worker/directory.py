@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
@@ -40,28 +41,44 @@ ENDPOINTS = (AUTH_FILES, *KEY_ENDPOINTS)
 
 
 class Channel(NamedTuple):
-    """Where usage is booked: `kind` and `name` are its identity within an upstream."""
+    """Where usage is booked. Within an upstream, `kind` and `identity` make it what it is.
+
+    An auth file is the channel of its provider, file and account: another account in the same file is another
+    channel. API keys belong to the channel of their provider's name, whichever key serves. `detail` tells apart
+    channels that would have the same name.
+    """
 
     kind: Kind
+    identity: str
     name: str
     group: str
+    detail: str = ""
 
 
-UNKNOWN = Channel("unknown", "unknown", "unknown")
+UNKNOWN = Channel("unknown", "unknown", "unknown", "unknown")
 
 
 class Credential(NamedTuple):
     """One credential that the proxy lists, without its secret.
 
     `providers` are the ids under which usage records may name it, joined by a blank. `auth_index` is empty where
-    the proxy tells none, `key_digest` where it has no key.
+    the proxy tells none, `key_digest` where it has no key, `place` (its base URL as a name) where it has none.
+    `accounts` are the names under which `source` may mean it, in lower case, joined by line feeds; the first is its
+    e-mail address, or empty.
     """
 
     endpoint: str
     channel: Channel
     providers: str
     auth_index: str
-    key_digest: bytes
+    key_digest: bytes = b""
+    place: str = ""
+    accounts: str = ""
+
+    @property
+    def email(self) -> str:
+        """The account's e-mail address in lower case; empty where it has none."""
+        return self.accounts.partition("\n")[0]
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -69,6 +86,7 @@ class Directory(msgspec.Struct, frozen=True):
 
     by_auth_index: Mapping[str, tuple[Credential, ...]]
     by_key: Mapping[bytes, tuple[Credential, ...]]
+    by_account: Mapping[str, tuple[Credential, ...]]
     past_by_auth_index: Mapping[str, tuple[Credential, ...]]
     past_by_key: Mapping[bytes, tuple[Credential, ...]]
 
@@ -86,6 +104,7 @@ def build(configured: Iterable[Credential], past: Iterable[Credential] = ()) -> 
     return Directory(
         by_auth_index=_grouped((c.auth_index, c) for c in current),
         by_key=_grouped((c.key_digest, c) for c in current),
+        by_account=_grouped((account, c) for c in current for account in dict.fromkeys(c.accounts.split("\n"))),
         past_by_auth_index=_grouped((c.auth_index, c) for c in gone if not c.auth_index.isdigit() or _hashed(c)),
         past_by_key=_grouped((c.key_digest, c) for c in gone),
     )
@@ -139,33 +158,36 @@ def _entries(endpoint: str, body: bytes) -> list[Any]:
 
 
 def _auth_files(entries: list[Any]) -> tuple[list[Credential], int]:
-    """Read auth files. Two that share provider and account are told apart by their file's name."""
-    files: list[tuple[str, str, str, str]] = []
+    found: list[Credential] = []
     for entry in entries:
         fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
         file = _text(fields, "name", "file_name", "id")
-        provider = _text(fields, "provider", "type")
+        provider = _text(fields, "provider", "type").lower()
+        email = _text(fields, "email").lower()
         account = _text(fields, "email") or _text(fields, "label") or file
         if account and provider:
-            files.append((provider, account, file, _index(fields)))
-    names = [(provider, account) for provider, account, _, _ in files]
-    found = [
-        Credential(
-            endpoint=AUTH_FILES,
-            channel=Channel(
-                "auth",
-                text(f"{provider}/{account}")
-                if names.count((provider, account)) == 1
-                else suffixed(f"{provider}/{account}", file),
-                provider,
-            ),
-            providers=provider,
-            auth_index=auth_index,
-            key_digest=b"",
-        )
-        for provider, account, file, auth_index in files
+            names = (email, _text(fields, "account"), _text(fields, "id"), file, _text(fields, "project_id"))
+            found.append(
+                Credential(
+                    endpoint=AUTH_FILES,
+                    channel=Channel("auth", f"{provider}\n{file}\n{email}", text(f"{provider}/{account}"), provider, file),
+                    providers=provider,
+                    auth_index=_index(fields),
+                    accounts="\n".join([email, *(name.lower() for name in names[1:] if name)]),
+                )
+            )
+    return _told_apart(found), len(entries) - len(found)
+
+
+def _told_apart(found: list[Credential]) -> list[Credential]:
+    """Give auth files of one name their file's name beside it."""
+    files = Counter(name for name, _ in {(c.channel.name, c.channel.identity) for c in found})
+    return [
+        c._replace(channel=c.channel._replace(name=suffixed(c.channel.name, c.channel.detail)))
+        if files[c.channel.name] > 1
+        else c
+        for c in found
     ]
-    return found, len(entries) - len(found)
 
 
 def suffixed(name: str, detail: str) -> str:
@@ -177,7 +199,9 @@ def suffixed(name: str, detail: str) -> str:
 
 def _provider(endpoint: str, fields: dict[str, Any], keyring: Keyring) -> tuple[list[Credential], int]:
     """Read one entry of a provider-key endpoint: a key, or an OpenAI-compatible provider with its keys."""
-    channel = _key_channel(endpoint, fields)
+    place = text(base_url_name(_text(fields, "base-url", "base_url", "baseURL")))
+    name = _text(fields, "name") or place or KEY_ENDPOINTS[endpoint][0]
+    channel = Channel("apikey", name, name, name)
     providers = _provider_ids(endpoint, channel.name)
     holders: list[Any] = [fields]
     if endpoint == COMPATIBILITY:
@@ -188,15 +212,8 @@ def _provider(endpoint: str, fields: dict[str, Any], keyring: Keyring) -> tuple[
         held: dict[str, Any] = {"api-key": holder} if isinstance(holder, str) else holder
         if isinstance(held, dict):  # pyright: ignore[reportUnnecessaryIsInstance] # the element is unchecked JSON
             key = _text(held, "api-key", "apiKey", "api_key", "key", cut=False)
-            found.append(Credential(endpoint, channel, providers, _index(held), keyring.digest(key)))
+            found.append(Credential(endpoint, channel, providers, _index(held), keyring.digest(key), place))
     return found, len(holders) - len(found)
-
-
-def _key_channel(endpoint: str, fields: dict[str, Any]) -> Channel:
-    """Name a provider: its own name, else its base URL, else the endpoint's family."""
-    family = KEY_ENDPOINTS[endpoint][0]
-    name = _text(fields, "name") or text(base_url_name(_text(fields, "base-url", "base_url", "baseURL"))) or family
-    return Channel("apikey", name, name)
 
 
 def base_url_name(url: str) -> str:
@@ -259,6 +276,44 @@ def _grouped(pairs: Iterable[tuple[K, Credential]]) -> dict[K, tuple[Credential,
     return grouped
 
 
-def channels(credentials: Iterable[Credential]) -> Iterator[Channel]:
-    """Yield each channel of these credentials once, in order."""
-    yield from dict.fromkeys(c.channel for c in credentials)
+# -- history ----------------------------------------------------------------------------------------------------
+
+
+def renames(before: Iterable[Credential], after: Iterable[Credential], ever: Container[str]) -> dict[str, Channel]:
+    """Return which API-key providers were renamed in the proxy: the old identity, and the new channel.
+
+    A name that is gone and a name that never was are one provider where a key they share, or for a provider
+    without keys its base URL, says so, and says it of these two alone.
+
+    Args:
+        before: what the endpoints listed so far.
+        after: what they list now.
+        ever: the identities of all API-key channels so far.
+    """
+    old, new = _by_fingerprint(before), _by_fingerprint(after)
+    now_listed = {c.identity for c in _channels(new)}
+    pairs = {
+        (was.identity, now)
+        for fingerprint, was_channels in old.items()
+        for was in was_channels
+        for now in new.get(fingerprint, ())
+        if was.identity not in now_listed and now.identity not in ever
+    }
+    sources = [was for was, _ in pairs]
+    targets = [now for _, now in pairs]
+    return {was: now for was, now in pairs if sources.count(was) == 1 and targets.count(now) == 1}
+
+
+def _by_fingerprint(credentials: Iterable[Credential]) -> dict[tuple[str, bytes | str], set[Channel]]:
+    """Return the API-key channels by what stays when a provider is renamed."""
+    found: dict[tuple[str, bytes | str], set[Channel]] = {}
+    for c in credentials:
+        fingerprint = c.key_digest or c.place
+        if c.channel.kind == "apikey" and fingerprint:
+            found.setdefault((c.endpoint, fingerprint), set()).add(c.channel)
+    return found
+
+
+def _channels(by_fingerprint: Mapping[Any, set[Channel]]) -> Iterator[Channel]:
+    for channels in by_fingerprint.values():
+        yield from channels

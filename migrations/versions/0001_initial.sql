@@ -22,15 +22,31 @@ CREATE TABLE usage.channel (
     channel_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     upstream_id integer NOT NULL REFERENCES usage.upstream,
     kind text NOT NULL CHECK (kind IN ('auth', 'apikey', 'unknown')),
+    identity text NOT NULL,
     name text NOT NULL,
+    label text,
     channel_group text NOT NULL,
     configured boolean NOT NULL DEFAULT false,
+    linked_to integer REFERENCES usage.channel,
     rate_multiplier numeric NOT NULL DEFAULT 1 CHECK (rate_multiplier >= 0),
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz NOT NULL,
-    UNIQUE (upstream_id, kind, name)
+    UNIQUE (upstream_id, kind, identity)
 );
 COMMENT ON TABLE usage.channel IS 'Every channel ever seen, in the directory or in a record. Never deleted.';
+COMMENT ON COLUMN usage.channel.identity IS 'What makes it this channel: provider, file and account, or an API key provider''s name.';
+COMMENT ON COLUMN usage.channel.name IS 'What the proxy''s configuration calls it.';
+COMMENT ON COLUMN usage.channel.label IS 'What an operator calls it; goes before the name.';
+COMMENT ON COLUMN usage.channel.linked_to IS 'The channel that its usage is booked on, by an operator''s word.';
+
+CREATE TABLE usage.channel_name (
+    channel_id integer NOT NULL REFERENCES usage.channel,
+    since timestamptz NOT NULL,
+    name text NOT NULL,
+    given_by text NOT NULL CHECK (given_by IN ('proxy', 'operator')),
+    PRIMARY KEY (channel_id, since, given_by)
+);
+COMMENT ON TABLE usage.channel_name IS 'Every name a channel ever had, and since when.';
 
 CREATE TABLE usage.credential (
     credential_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -40,10 +56,12 @@ CREATE TABLE usage.credential (
     provider text NOT NULL,
     auth_index text NOT NULL,
     key_digest bytea NOT NULL,
+    place text NOT NULL,
+    accounts text NOT NULL,
     configured boolean NOT NULL,
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz NOT NULL,
-    UNIQUE (upstream_id, endpoint, channel_id, provider, auth_index, key_digest)
+    UNIQUE (upstream_id, endpoint, channel_id, auth_index, key_digest)
 );
 COMMENT ON TABLE usage.credential IS 'What the proxy''s mapping endpoints have ever listed: the last good directory, and its history.';
 
@@ -51,7 +69,8 @@ CREATE TABLE usage.client_key (
     client_key_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     upstream_id integer NOT NULL REFERENCES usage.upstream,
     digest bytea NOT NULL,
-    label text NOT NULL,
+    mask text NOT NULL,
+    label text,
     first_seen_at timestamptz NOT NULL,
     last_seen_at timestamptz NOT NULL,
     UNIQUE (upstream_id, digest)
@@ -78,8 +97,10 @@ CREATE TABLE usage.origin (
     source_digest bytea NOT NULL,
     source_label text NOT NULL,
     auth_type text NOT NULL,
+    candidates text NOT NULL DEFAULT '',
     UNIQUE (upstream_id, auth_index, source_digest, auth_type)
 );
+COMMENT ON COLUMN usage.origin.candidates IS 'The channels between which nothing decides, where it is ambiguous.';
 COMMENT ON TABLE usage.origin IS 'What records say of the credential that served them: all that resolving a channel needs.';
 
 CREATE TABLE usage.sync_run (
@@ -293,7 +314,7 @@ $$;
 CREATE VIEW usage_api.v1_daily AS
 SELECT
     r.day,
-    u.name AS upstream, c.name AS channel, c.channel_group, c.kind AS channel_kind, k.label AS client_key,
+    u.name AS upstream, coalesce(c.label, c.name) AS channel, c.channel_group, c.kind AS channel_kind, coalesce(k.label, k.mask) AS client_key,
     d.provider, d.endpoint, d.model, d.alias, d.outcome,
     r.requests,
     r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
@@ -316,7 +337,7 @@ WHERE r.requests <> 0;
 CREATE VIEW usage_api.v1_hourly AS
 SELECT
     r.hour,
-    u.name AS upstream, c.name AS channel, c.channel_group, c.kind AS channel_kind, k.label AS client_key,
+    u.name AS upstream, coalesce(c.label, c.name) AS channel, c.channel_group, c.kind AS channel_kind, coalesce(k.label, k.mask) AS client_key,
     d.provider, d.endpoint, d.model, d.alias, d.outcome,
     r.requests,
     r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
@@ -340,8 +361,8 @@ CREATE VIEW usage_api.v1_records AS
 SELECT
     r.occurred_at,
     r.occurred_at + r.latency_ms * interval '1 millisecond' AS completed_at,
-    u.name AS upstream, c.name AS channel, c.channel_group, c.kind AS channel_kind, r.channel_rule,
-    o.auth_index, o.source_label AS source, k.label AS client_key,
+    u.name AS upstream, coalesce(c.label, c.name) AS channel, c.channel_group, c.kind AS channel_kind, r.channel_rule,
+    o.auth_index, o.source_label AS source, coalesce(k.label, k.mask) AS client_key,
     d.provider, d.endpoint, o.auth_type, d.model, d.alias, r.request_id,
     d.outcome, r.status_code, r.error,
     r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
@@ -359,13 +380,16 @@ JOIN usage.batch AS b USING (batch_id)
 JOIN usage.upstream AS u ON u.upstream_id = c.upstream_id;
 
 CREATE VIEW usage_api.v1_channels AS
-SELECT u.name AS upstream, c.name AS channel, c.channel_group, c.kind AS channel_kind,
-       c.configured, c.rate_multiplier, c.first_seen_at, c.last_seen_at
+SELECT u.name AS upstream, coalesce(c.label, c.name) AS channel, c.channel_group, c.kind AS channel_kind,
+       c.name AS configured_name, c.configured, coalesce(l.label, l.name) AS linked_to, c.rate_multiplier,
+       c.first_seen_at, c.last_seen_at, c.channel_id
 FROM usage.channel AS c
-JOIN usage.upstream AS u USING (upstream_id);
+JOIN usage.upstream AS u USING (upstream_id)
+LEFT JOIN usage.channel AS l ON l.channel_id = c.linked_to;
 
 CREATE VIEW usage_api.v1_client_keys AS
-SELECT u.name AS upstream, k.label AS client_key, k.first_seen_at, k.last_seen_at
+SELECT u.name AS upstream, coalesce(k.label, k.mask) AS client_key, k.mask, k.first_seen_at, k.last_seen_at,
+       k.client_key_id
 FROM usage.client_key AS k
 JOIN usage.upstream AS u USING (upstream_id);
 
