@@ -17,6 +17,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from worker import __version__, config, database, demo, intake, log, repair, report, rollup, show, store, sync
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult
+from worker.manage import channels_app, keys_app
+from worker.state import State, configured
 
 DIFFERENCES_SHOWN = 50
 
@@ -31,6 +33,8 @@ config_app = typer.Typer(help="The effective configuration.", no_args_is_help=Tr
 quarantine_app = typer.Typer(help="Records that could not be read.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(channels_app, name="channels")
+app.add_typer(keys_app, name="keys")
 
 
 class Format(StrEnum):
@@ -57,12 +61,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, in the rollup time zone.")]
 Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
 UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
-
-
-class State:
-    """What the options before the command said."""
-
-    file: Path | None = None
 
 
 def main() -> None:
@@ -104,7 +102,7 @@ def sync_command(
             "this version has no service yet: run `worker sync --once` on a schedule, more often than the proxy's "
             "redis-usage-queue-retention-seconds (60 by default)"
         )
-    settings = _settings()
+    settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
         raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
@@ -130,7 +128,7 @@ def import_command(
     as_json: Json = False,
 ) -> None:
     """Load usage from files, through the same pipeline: what is there already stays as it is."""
-    settings = _settings()
+    settings = configured()
     for file in files:
         if not file.is_file():
             raise UsageError(f"{file} is not a file")
@@ -151,13 +149,39 @@ def migrate(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the schema is at head; 5 if not.")] = False,
 ) -> None:
     """Bring the database's schema to this version's."""
-    with database.opened(_settings()) as engine:
+    with database.opened(configured()) as engine:
         if check:
             found = database.schema_version(engine)
             show.say(f"schema {found or 'not there'}, this program {database.HEAD}")
             raise typer.Exit(0 if found == database.HEAD else 5)
         changed = database.upgrade(engine)
     show.say(f"schema {database.HEAD}: {'migrated' if changed else 'nothing to do'}")
+
+
+@app.command("resolve")
+def resolve_command(
+    everything: Annotated[bool, typer.Option("--all", help="Look at every record, not only unknown ones.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would move.")] = False,
+    upstream: UpstreamName = None,
+    as_json: Json = False,
+) -> None:
+    """Look again at records whose channel is unknown, correct them and the rollups with them. Pops nothing."""
+    settings = configured()
+    upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
+    with database.opened(settings) as engine:
+        found = [sync.resolve_once(settings, engine, one, everything=everything, dry_run=dry_run) for one in upstreams]
+    moves = [
+        {"upstream": r.upstream, **move._asdict(), "records": n} for r in found for move, n in sorted(r.moves.items())
+    ]
+    looked_at = sum(r.looked_at for r in found)
+    if as_json:
+        show.json_document({"dry_run": dry_run, "looked_at": looked_at, "moves": moves})
+        return
+    if moves:
+        show.table("Would move" if dry_run else "Moved", list(moves[0]), moves)
+    show.say(
+        f"looked at {looked_at} records, {sum(sum(r.moves.values()) for r in found)} {'would move' if dry_run else 'moved'}"
+    )
 
 
 @app.command("demo")
@@ -183,7 +207,7 @@ def report_command(
 ) -> None:
     """Print usage figures, from the rollups."""
     first, last = _day("--since", since), _day("--until", until)
-    with database.opened(_settings()) as engine:
+    with database.opened(configured()) as engine:
         figures = report.usage(engine, what.value, since=first, until=last, upstream=upstream)
     _print_figures(figures, Format.JSON if as_json else style)
 
@@ -192,7 +216,7 @@ def report_command(
 def verify(since: Since = None, until: Until = None, as_json: Json = False) -> None:
     """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
     first, last = _day("--since", since), _day("--until", until)
-    with database.opened(_settings()) as engine:
+    with database.opened(configured()) as engine:
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
             found = list(rollup.differences(connection, zone, first, last))
@@ -219,7 +243,7 @@ def rebuild(
     first, last = _day("--since", since), _day("--until", until)
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
-    with database.opened(_settings()) as engine:
+    with database.opened(configured()) as engine:
         done = repair.rebuild(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
     if as_json:
         show.json_document({**done._asdict(), "differences": [d._asdict() for d in done.differences]})
@@ -238,7 +262,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say how current the usage is: last success, newest record, what waits in the journal."""
-    with database.opened(_settings()) as engine:
+    with database.opened(configured()) as engine:
         rows = report.freshness(engine)
     if as_json:
         show.json_document(rows)
@@ -256,13 +280,13 @@ def status(
 @config_app.command("show")
 def config_show() -> None:
     """Print the effective configuration, secrets masked."""
-    show.json_document(config.masked(_settings()))
+    show.json_document(config.masked(configured()))
 
 
 @config_app.command("check")
 def config_check() -> None:
     """Read the configuration and say whether it holds."""
-    settings = _settings()
+    settings = configured()
     if not settings.upstream:
         raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
     show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
@@ -302,7 +326,7 @@ def quarantine_retry(
     as_json: Json = False,
 ) -> None:
     """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
-    settings = _settings()
+    settings = configured()
     with database.opened(settings) as engine:
         results = intake.retry_quarantined(settings, engine, numbers or [])
     _print_passes(results, as_json=as_json)
@@ -312,7 +336,7 @@ def quarantine_retry(
 @quarantine_app.command("drop")
 def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
     """Forget records in quarantine for good."""
-    with database.opened(_settings()) as engine, database.transaction(engine) as connection:
+    with database.opened(configured()) as engine, database.transaction(engine) as connection:
         dropped = store.drop_quarantined(connection, numbers)
     show.say(f"dropped {dropped}")
 
@@ -320,14 +344,8 @@ def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID..."
 # -- shared -----------------------------------------------------------------------------------------------------
 
 
-def _settings() -> config.Config:
-    settings = config.load(State.file)
-    log.setup(settings.log.level, settings.log.format)
-    return settings
-
-
 def _quarantined(*, limit: int, one: int | None = None) -> list[store.Quarantined]:
-    with database.opened(_settings()) as engine, database.transaction(engine) as connection:
+    with database.opened(configured()) as engine, database.transaction(engine) as connection:
         return store.quarantined(connection, limit=limit, one=one)
 
 

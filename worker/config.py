@@ -115,6 +115,12 @@ class Rollup(Section):
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
 
 
+class Channels(Section):
+    """How records find their channel, beyond index and key."""
+
+    match_account: bool = False
+
+
 class Journal(Section):
     """The payloads on disk that no transaction has committed yet."""
 
@@ -151,6 +157,7 @@ class Config(BaseSettings):
     upstream: tuple[Upstream, ...] = ()
     database: Database = Database()
     rollup: Rollup = Rollup()
+    channels: Channels = Channels()
     journal: Journal = Journal()
     security: Security = Security()
     log: Log = Log()

@@ -80,6 +80,18 @@ class Credential(NamedTuple):
         """The account's e-mail address in lower case; empty where it has none."""
         return self.accounts.partition("\n")[0]
 
+    @property
+    def known_by(self) -> tuple[str, ...]:
+        """All by which a record may find it: what a directory has learned when this is new."""
+        return (
+            self.endpoint,
+            self.channel.identity,
+            self.providers,
+            self.auth_index,
+            self.key_digest.hex(),
+            self.accounts,
+        )
+
 
 class Directory(msgspec.Struct, frozen=True):
     """All credentials of one upstream, ready to be looked up; those no longer configured stand behind."""
@@ -105,7 +117,7 @@ def build(configured: Iterable[Credential], past: Iterable[Credential] = ()) -> 
         by_auth_index=_grouped((c.auth_index, c) for c in current),
         by_key=_grouped((c.key_digest, c) for c in current),
         by_account=_grouped((account, c) for c in current for account in dict.fromkeys(c.accounts.split("\n"))),
-        past_by_auth_index=_grouped((c.auth_index, c) for c in gone if not c.auth_index.isdigit() or _hashed(c)),
+        past_by_auth_index=_grouped((c.auth_index, c) for c in gone if not is_counter(c.auth_index)),
         past_by_key=_grouped((c.key_digest, c) for c in gone),
     )
 
@@ -170,7 +182,9 @@ def _auth_files(entries: list[Any]) -> tuple[list[Credential], int]:
             found.append(
                 Credential(
                     endpoint=AUTH_FILES,
-                    channel=Channel("auth", f"{provider}\n{file}\n{email}", text(f"{provider}/{account}"), provider, file),
+                    channel=Channel(
+                        "auth", f"{provider}\n{file}\n{email}", text(f"{provider}/{account}"), provider, file
+                    ),
                     providers=provider,
                     auth_index=_index(fields),
                     accounts="\n".join([email, *(name.lower() for name in names[1:] if name)]),
@@ -262,9 +276,9 @@ def _index(fields: dict[str, Any]) -> str:
     return ""
 
 
-def _hashed(credential: Credential) -> bool:
-    """Say whether an index of digits alone is long enough to be a hash that happens to have no letter."""
-    return len(credential.auth_index) == 16  # noqa: PLR2004  # hex digits of the proxy's hash
+def is_counter(auth_index: str) -> bool:
+    """Say whether an index is one of the integers of v6.6.55 and before; a hash may have no letter, but 16 digits."""
+    return auth_index.isdigit() and len(auth_index) != 16  # noqa: PLR2004  # hex digits of the proxy's hash
 
 
 def _grouped(pairs: Iterable[tuple[K, Credential]]) -> dict[K, tuple[Credential, ...]]:

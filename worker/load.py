@@ -6,6 +6,7 @@ beforehand; the batch itself is one transaction, and a batch that is loaded agai
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -18,9 +19,9 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, directory, rollup, store, tokens
+from worker import database, decode, directory, register, rollup, store, tokens
 from worker.config import Config
-from worker.directory import Directory
+from worker.directory import UNKNOWN, Directory
 from worker.errors import TransientDatabaseError, UpstreamBanned, UpstreamError, UpstreamRefused, WorkerError
 from worker.resolve import Resolution, resolve
 from worker.secret import Keyring, is_account
@@ -30,6 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 T = TypeVar("T")
 TRIES = 5
+MISS_PAUSE_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +46,8 @@ class PassResult(msgspec.Struct, kw_only=True):
     duplicates: int = 0
     quarantined: int = 0
     unknown_channel: int = 0
+    resolved: int = 0
+    """Records of earlier passes whose channel was unknown and is known now."""
     possible_loss: int = 0
     """Pops whose answer never arrived whole."""
     replayed: int = 0
@@ -63,7 +67,9 @@ class PassResult(msgspec.Struct, kw_only=True):
 class Loader:
     """The records of one upstream into the database: names resolved once, one transaction a batch."""
 
-    def __init__(self, engine: Engine, upstream: str, *, pepper: str, timezone: str) -> None:
+    def __init__(
+        self, engine: Engine, upstream: str, *, pepper: str, timezone: str, match_account: bool = False
+    ) -> None:
         """Read what belongs to the database: its pepper, its zone, the last good directory.
 
         Raises:
@@ -75,12 +81,18 @@ class Loader:
         with database.transaction(engine) as connection:
             self.keyring = Keyring(database.pepper(connection, pepper))
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
-            self.upstream_id = store.upstream_id(connection, upstream)
-            self.directory = directory.build(*store.load_credentials(connection, self.upstream_id))
+            self.upstream_id = register.upstream_id(connection, upstream)
+            self.directory = directory.build(*register.load_credentials(connection, self.upstream_id))
         self.run_id: int | None = None
-        self._resolutions: dict[tuple[str, str, str, str], Resolution] = {}
-        self._origins: dict[store.Origin, int] = {}
-        self._dimensions: dict[store.Dimension, int] = {}
+        self.learned = False
+        """Whether a refresh brought something by which an unknown record may find its channel."""
+        self._match_account = match_account
+        self._resolutions: dict[tuple[register.Origin, str, bool], Resolution] = {}
+        self._origin_of: dict[tuple[str, str, str], register.Origin] = {}
+        self._origins: dict[register.Origin, int] = {}
+        self._missed: set[register.Origin] = set()
+        self._forced_at = -MISS_PAUSE_S
+        self._dimensions: dict[register.Dimension, int] = {}
         self._months: set[str] = set()
 
     def use(self, new: Directory) -> None:
@@ -149,12 +161,35 @@ class Loader:
         if not served:  # no endpoint at all: an adapter, or management is off. That is no empty directory
             return
 
-        def save(connection: database.Connection) -> Directory:
+        def save(connection: database.Connection) -> tuple[bool, Directory]:
             found = [credential for credentials in listed.values() for credential in credentials]
-            store.save_credentials(connection, self.upstream_id, list(listed), found, now())
-            return directory.build(*store.load_credentials(connection, self.upstream_id))
+            learned = register.save_credentials(connection, self.upstream_id, list(listed), found, now())
+            return learned, directory.build(*register.load_credentials(connection, self.upstream_id))
 
-        self.use(run(self.engine, save))
+        learned, new = run(self.engine, save)
+        self.learned = self.learned or learned
+        self.use(new)
+
+    def refresh_on_miss(self, source: Source, records: Sequence[decode.Record]) -> None:
+        """Ask the proxy once more where records name a credential that was never seen: it may be brand new.
+
+        At most once a minute, and never twice for the same credential: what stays unknown then is unknown.
+        """
+        origins = {self._origin(r): r.provider for r in records}
+        missing = {o for o, provider in origins.items() if self.resolve(o, provider).channel == UNKNOWN} - self._missed
+        self._missed |= missing
+        if not missing or time.monotonic() - self._forced_at < MISS_PAUSE_S:
+            return
+        with database.transaction(self.engine) as connection:
+            seen = register.known_origins(connection, self.upstream_id, missing)
+        if missing <= seen:
+            return
+        self._forced_at = time.monotonic()
+        log.info("directory.refreshed_on_miss", credentials=len(missing - seen))
+        try:
+            self.refresh(source)
+        except UpstreamError as e:  # the records are here and must be loaded all the same
+            log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
 
     def _parsed(self, endpoint: str, body: bytes) -> list[directory.Credential]:
         credentials, skipped = directory.parse(endpoint, body, self.keyring)
@@ -166,17 +201,18 @@ class Loader:
         """Return the records as rows: channel, key and dimension looked up once per distinct value."""
         if not records:
             return []
-        resolved = [self._resolve(r) for r in records]
+        origins = [self._origin(r) for r in records]
+        resolved = [self.resolve(origin, r.provider) for r, origin in zip(records, origins, strict=True)]
         times = [EPOCH + timedelta(microseconds=r.occurred_at_ns // 1000) for r in records]
         self._make_partitions(times)
-        origins = [self._origin(r) for r in records]
         dimension_ids, origin_ids = self._names(records, resolved, times, origins)
         keyring, upstream = self.keyring, self.upstream
         return [
             store.Row(
-                at, r.latency_ms, r.ttft_ms, *r.reported[:5], *_normalised(r, resolution), dimension_id,
-                origin_ids[origin],
-                r.status_code, keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
+                at, r.latency_ms, r.ttft_ms, *r.reported[:5],
+                *normalised(r.reported, r.normalised, r.provider, r.model, resolution),
+                dimension_id, origin_ids[origin], r.status_code,
+                keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
                 r.service_tier, r.reasoning_effort, r.error, None, None, None, None,
             )
             for r, at, resolution, origin, dimension_id in zip(
@@ -184,30 +220,42 @@ class Loader:
             )
         ]  # fmt: skip
 
-    def _resolve(self, r: decode.Record) -> Resolution:
-        key = (r.auth_index, r.source, r.provider, r.auth_type)
+    def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:
+        """Return the channel for what records say of their credential; looked up once per distinct value.
+
+        `fresh` says that the records are of this run of the proxy, whose integer indexes the directory has.
+        """
+        key = (origin, provider, fresh)
         known = self._resolutions.get(key)
         if known is None:
             known = self._resolutions[key] = resolve(
                 self.directory,
-                auth_index=r.auth_index,
-                source_digest=self.keyring.digest(r.source),
-                provider=r.provider,
-                auth_type=r.auth_type,
+                auth_index=origin.auth_index,
+                source_digest=origin.source_digest,
+                account=origin.source_label if is_account(origin.source_label) else "",
+                provider=provider,
+                auth_type=origin.auth_type,
+                fresh=fresh,
+                match_account=self._match_account,
             )
         return known
 
-    def _origin(self, r: decode.Record) -> store.Origin:
-        shown = r.source if is_account(r.source) or not r.source else self.keyring.label(r.source)
-        return store.Origin(r.auth_index, self.keyring.digest(r.source), shown, r.auth_type)
+    def _origin(self, r: decode.Record) -> register.Origin:
+        key = (r.auth_index, r.source, r.auth_type)
+        known = self._origin_of.get(key)
+        if known is None:
+            shown = r.source if is_account(r.source) or not r.source else self.keyring.label(r.source)
+            known = register.Origin(r.auth_index, self.keyring.digest(r.source), shown, r.auth_type)
+            self._origin_of[key] = known
+        return known
 
     def _names(
         self,
         records: Sequence[decode.Record],
         resolved: Sequence[Resolution],
         times: Sequence[datetime],
-        origins: Sequence[store.Origin],
-    ) -> tuple[list[int], dict[store.Origin, int]]:
+        origins: Sequence[register.Origin],
+    ) -> tuple[list[int], dict[register.Origin, int]]:
         """Return each record's dimension id, and the ids of the origins; enter what is new.
 
         In transactions of their own: a name without records harms nobody, and no lock on one outlives its statement
@@ -216,29 +264,33 @@ class Loader:
         channels = _spans((resolution.channel for resolution in resolved), times)
         digests = [self.keyring.digest(r.client_key) for r in records]
         labels = {self.keyring.digest(r.client_key): self.keyring.label(r.client_key) for r in records}
-        keys = {d: store.Seen(labels[d], *span) for d, span in _spans(digests, times).items()}
+        keys = {d: register.Seen(labels[d], *span) for d, span in _spans(digests, times).items()}
 
         def enter(connection: database.Connection) -> tuple[dict[tuple[str, str], int], dict[bytes, int]]:
             return (
-                store.channel_ids(connection, self.upstream_id, channels),
-                store.client_key_ids(connection, self.upstream_id, keys),
+                register.channel_ids(connection, self.upstream_id, channels),
+                register.client_key_ids(connection, self.upstream_id, keys),
             )
 
         channel_ids, key_ids = run(self.engine, enter)
         dimensions = [
-            store.Dimension(
-                channel_ids[resolution.channel.kind, resolution.channel.name], key_ids[digest], r.provider, r.endpoint,
-                r.model, r.alias, r.outcome,
+            register.Dimension(
+                channel_ids[resolution.channel.kind, resolution.channel.identity], key_ids[digest],
+                r.provider, r.endpoint, r.model, r.alias, r.outcome,
             )
             for r, resolution, digest in zip(records, resolved, digests, strict=True)
         ]  # fmt: skip
         new_dimensions = {d for d in dimensions if d not in self._dimensions}
-        new_origins = {o for o in origins if o not in self._origins}
+        new_origins = {
+            o: " | ".join(resolution.candidates)
+            for o, resolution in zip(origins, resolved, strict=True)
+            if o not in self._origins
+        }
         if new_dimensions or new_origins:
 
             def enter_new(connection: database.Connection) -> tuple[Any, Any]:
-                found = store.dimension_ids(connection, new_dimensions)
-                return found, store.origin_ids(connection, self.upstream_id, new_origins)
+                found = register.dimension_ids(connection, new_dimensions)
+                return found, register.origin_ids(connection, self.upstream_id, new_origins)
 
             entered, entered_origins = run(self.engine, enter_new)
             self._dimensions |= entered
@@ -260,7 +312,13 @@ class Loader:
 
 def open_loader(config: Config, engine: Engine, upstream: str) -> Loader:
     """Return a loader for the upstream called `upstream`, as the configuration wants it."""
-    return Loader(engine, upstream, pepper=config.security.pepper.get_secret_value(), timezone=config.rollup.timezone)
+    return Loader(
+        engine,
+        upstream,
+        pepper=config.security.pepper.get_secret_value(),
+        timezone=config.rollup.timezone,
+        match_account=config.channels.match_account,
+    )
 
 
 def now() -> datetime:
@@ -282,11 +340,13 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
     raise AssertionError("tenacity gives up by raising")
 
 
-def _normalised(r: decode.Record, resolution: Resolution) -> tokens.Normalised:
+def normalised(
+    reported: tokens.Reported, own: tokens.Normalised, provider: str, model: str, resolution: Resolution
+) -> tokens.Normalised:
     """Return a record's exclusive counts; where it names no provider (a snapshot), the credential's arithmetic."""
-    if r.provider or not resolution.providers:
-        return r.normalised
-    return tokens.normalise(r.reported, tokens.family(resolution.providers, "", r.model))
+    if provider or not resolution.providers:
+        return own
+    return tokens.normalise(reported, tokens.family(resolution.providers, "", model))
 
 
 def _spans(values: Iterable[Any], times: Iterable[datetime]) -> dict[Any, tuple[datetime, datetime]]:

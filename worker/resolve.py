@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from worker.directory import UNKNOWN, Channel, Credential, Directory
+from worker.directory import UNKNOWN, Channel, Credential, Directory, is_counter
 
 Rule = Literal["auth_index", "api_key", "none", "ambiguous"]
 
@@ -45,6 +45,7 @@ def resolve(
     account: str,
     provider: str,
     auth_type: str,
+    fresh: bool = True,
     match_account: bool = False,
 ) -> Resolution:
     """Return the channel for what a record says of its credential.
@@ -56,11 +57,16 @@ def resolve(
         account: `source` where it is an e-mail address or a file's name, else empty.
         provider: the record's provider id, which only narrows.
         auth_type: `apikey`, `oauth`, `unknown` or empty; `oauth` rules a match by key out.
+        fresh: whether the record is of this run of the proxy. The integer indexes of old versions are dealt out anew
+            by each, so that of an earlier record such an index says nothing unless the account agrees.
         match_account: whether `account` alone may name an auth file, when exactly one fits.
     """
     may_be_key = auth_type in API_KEY_AUTH_TYPES
+    listed = _of_account(directory.by_auth_index.get(auth_index, ()), account)
+    if not fresh and is_counter(auth_index):
+        listed = [c for c in listed if account and account.lower() in c.accounts.split("\n")]
     tries: tuple[tuple[Rule, Sequence[Credential]], ...] = (
-        ("auth_index", _of_account(directory.by_auth_index.get(auth_index, ()), account)),
+        ("auth_index", listed),
         ("api_key", directory.by_key.get(source_digest, ()) if may_be_key else ()),
         ("auth_index", _of_account(directory.past_by_auth_index.get(auth_index, ()), account)),
         ("api_key", directory.past_by_key.get(source_digest, ()) if may_be_key else ()),

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from operator import add
+from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -59,6 +59,18 @@ def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
             before = sums.get(key)
             sums[key] = measures if before is None else tuple(map(add, before, measures))
     return Deltas(hourly, daily)
+
+
+def difference(new: Deltas, old: Deltas) -> Deltas:
+    """Return what turns `old` into `new`: added where it comes, taken away where it was."""
+    return Deltas(_less(new.hourly, old.hourly), _less(new.daily, old.daily))
+
+
+def _less(new: Sums, old: Sums) -> Sums:
+    result = dict(new)
+    for key, measures in old.items():
+        result[key] = tuple(map(sub, result[key], measures)) if key in result else tuple(-m for m in measures)
+    return {key: measures for key, measures in result.items() if any(measures)}
 
 
 def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
@@ -159,6 +171,15 @@ ON CONFLICT (day, dimension_id) DO UPDATE SET
     latency_le_120s = d.latency_le_120s + EXCLUDED.latency_le_120s,
     latency_le_300s = d.latency_le_300s + EXCLUDED.latency_le_300s
 """
+# A sum of nothing is no row: what a move has emptied goes.
+DELETE_EMPTY_HOURLY = """
+DELETE FROM usage.hourly AS h USING hourly_delta AS x
+WHERE h.hour = x.hour AND h.dimension_id = x.dimension_id AND h.requests = 0
+"""
+DELETE_EMPTY_DAILY = """
+DELETE FROM usage.daily AS d USING daily_delta AS x
+WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
+"""
 MEASURE_TYPES = (*["int8"] * 11, *["numeric"] * 4, *["int8"] * 14)
 
 
@@ -179,6 +200,29 @@ def apply(connection: Connection, changed: Deltas) -> None:
                 copy.write_row((*key, *measures))
     connection.execute(ADD_HOURLY)
     connection.execute(ADD_DAILY)
+    if any(measures[0] <= 0 for measures in changed.daily.values()):
+        connection.execute(DELETE_EMPTY_HOURLY)
+        connection.execute(DELETE_EMPTY_DAILY)
+
+
+SELECT_HOURLY_OF = "SELECT * FROM usage.hourly WHERE dimension_id = ANY(%s) ORDER BY hour, dimension_id FOR UPDATE"
+SELECT_DAILY_OF = "SELECT * FROM usage.daily WHERE dimension_id = ANY(%s) ORDER BY day, dimension_id FOR UPDATE"
+
+
+def of_dimensions(connection: Connection, dimension_ids: Sequence[int]) -> Deltas:
+    """Return all that the rollups hold for these dimensions."""
+    hourly = connection.execute(SELECT_HOURLY_OF, [list(dimension_ids)]).fetchall()
+    daily = connection.execute(SELECT_DAILY_OF, [list(dimension_ids)]).fetchall()
+    return Deltas({row[:2]: tuple(row[2:]) for row in hourly}, {row[:2]: tuple(row[2:]) for row in daily})
+
+
+SELECT_SPAN = "SELECT min(hour), max(hour) + interval '1 hour' FROM usage.hourly WHERE dimension_id = ANY(%s)"
+
+
+def span_of(connection: Connection, dimension_ids: Sequence[int]) -> tuple[datetime, datetime] | None:
+    """Return the instants between which these dimensions have records; None when they have none."""
+    row = connection.execute(SELECT_SPAN, [list(dimension_ids)]).fetchone()
+    return (row[0], row[1]) if row and row[0] is not None else None
 
 
 # -- proof ------------------------------------------------------------------------------------------------------

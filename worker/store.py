@@ -1,17 +1,17 @@
-"""Every statement on records and what they refer to: upstreams, channels, keys, batches, runs, quarantine; COPY.
+"""Every statement on records: batches and COPY, quarantine, passes. What records refer to is in `register`.
 
 Statements are whole and literal, each above the function that runs it. No transaction begins or ends here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from worker.database import Connection
-from worker.directory import Channel, Credential
+from worker.register import Origin, one
 
 
 class Row(NamedTuple):
@@ -45,35 +45,6 @@ class Row(NamedTuple):
     cache_write_cost_usd: Decimal | None
 
 
-class Seen(NamedTuple):
-    """What a batch says of a name: its label, and when it was used first and last."""
-
-    label: str
-    first_at: datetime
-    last_at: datetime
-
-
-class Origin(NamedTuple):
-    """What records say of their credential."""
-
-    auth_index: str
-    source_digest: bytes
-    source_label: str
-    auth_type: str
-
-
-class Dimension(NamedTuple):
-    """One combination of the rollups' dimensions."""
-
-    channel_id: int
-    client_key_id: int
-    provider: str
-    endpoint: str
-    model: str
-    alias: str
-    outcome: str
-
-
 class Aside(NamedTuple):
     """A record that is set aside: `payload` no longer holds a secret."""
 
@@ -81,253 +52,6 @@ class Aside(NamedTuple):
     reason: str
     payload: str
     retryable: bool
-
-
-# -- names ------------------------------------------------------------------------------------------------------
-
-INSERT_UPSTREAM = "INSERT INTO usage.upstream (name) VALUES (%s) ON CONFLICT (name) DO NOTHING"
-SELECT_UPSTREAM = "SELECT upstream_id FROM usage.upstream WHERE name = %s"
-
-
-def upstream_id(connection: Connection, name: str) -> int:
-    """Return the id of the upstream called `name`, which is entered when it is new."""
-    connection.execute(INSERT_UPSTREAM, [name])
-    return _one(connection.execute(SELECT_UPSTREAM, [name]).fetchone())
-
-
-SELECT_COMPLETE_FROM = "SELECT max(records_complete_from) FROM usage.upstream"
-
-
-def records_complete_from(connection: Connection) -> date | None:
-    """Return the first day of which no record was ever dropped; None when none ever was."""
-    row = connection.execute(SELECT_COMPLETE_FROM).fetchone()
-    return row[0] if row else None
-
-
-INSERT_CHANNELS = """
-INSERT INTO usage.channel (upstream_id, kind, name, channel_group, first_seen_at, last_seen_at)
-SELECT %(upstream_id)s, kind, name, channel_group, first_at, last_at
-FROM unnest(%(kinds)s::text[], %(names)s::text[], %(groups)s::text[],
-            %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
-    AS t (kind, name, channel_group, first_at, last_at)
-WHERE NOT EXISTS (SELECT FROM usage.channel AS c
-                  WHERE c.upstream_id = %(upstream_id)s AND c.kind = t.kind AND c.name = t.name)
-ORDER BY kind, name
-ON CONFLICT (upstream_id, kind, name) DO NOTHING
-"""
-# Rows are locked in one order, so that two workers never wait for each other in a ring.
-TOUCH_CHANNELS = """
-WITH touched AS (
-    SELECT c.channel_id, t.first_at, t.last_at
-    FROM unnest(%(kinds)s::text[], %(names)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
-        AS t (kind, name, first_at, last_at)
-    JOIN usage.channel AS c ON c.upstream_id = %(upstream_id)s AND c.kind = t.kind AND c.name = t.name
-    WHERE c.first_seen_at > t.first_at OR c.last_seen_at < t.last_at
-    ORDER BY c.channel_id
-    FOR NO KEY UPDATE OF c
-)
-UPDATE usage.channel AS c
-SET first_seen_at = least(c.first_seen_at, t.first_at), last_seen_at = greatest(c.last_seen_at, t.last_at)
-FROM touched AS t
-WHERE c.channel_id = t.channel_id
-"""
-SELECT_CHANNELS = """
-SELECT kind, name, channel_id FROM usage.channel WHERE upstream_id = %(upstream_id)s AND name = ANY(%(names)s)
-"""
-
-
-def channel_ids(
-    connection: Connection, upstream: int, seen: Mapping[Channel, tuple[datetime, datetime]]
-) -> dict[tuple[str, str], int]:
-    """Return the ids of these channels by (kind, name), entering new ones and noting when each was seen."""
-    arguments = {
-        "upstream_id": upstream,
-        "kinds": [c.kind for c in seen],
-        "names": [c.name for c in seen],
-        "groups": [c.group for c in seen],
-        "firsts": [first for first, _ in seen.values()],
-        "lasts": [last for _, last in seen.values()],
-    }
-    connection.execute(INSERT_CHANNELS, arguments)
-    connection.execute(TOUCH_CHANNELS, arguments)
-    found = connection.execute(SELECT_CHANNELS, arguments).fetchall()
-    return {(kind, name): channel_id for kind, name, channel_id in found}
-
-
-INSERT_CLIENT_KEYS = """
-INSERT INTO usage.client_key (upstream_id, digest, label, first_seen_at, last_seen_at)
-SELECT %(upstream_id)s, digest, label, first_at, last_at
-FROM unnest(%(digests)s::bytea[], %(labels)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
-    AS t (digest, label, first_at, last_at)
-WHERE NOT EXISTS (SELECT FROM usage.client_key AS k
-                  WHERE k.upstream_id = %(upstream_id)s AND k.digest = t.digest)
-ORDER BY digest
-ON CONFLICT (upstream_id, digest) DO NOTHING
-"""
-TOUCH_CLIENT_KEYS = """
-WITH touched AS (
-    SELECT k.client_key_id, t.first_at, t.last_at
-    FROM unnest(%(digests)s::bytea[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
-        AS t (digest, first_at, last_at)
-    JOIN usage.client_key AS k ON k.upstream_id = %(upstream_id)s AND k.digest = t.digest
-    WHERE k.first_seen_at > t.first_at OR k.last_seen_at < t.last_at
-    ORDER BY k.client_key_id
-    FOR NO KEY UPDATE OF k
-)
-UPDATE usage.client_key AS k
-SET first_seen_at = least(k.first_seen_at, t.first_at), last_seen_at = greatest(k.last_seen_at, t.last_at)
-FROM touched AS t
-WHERE k.client_key_id = t.client_key_id
-"""
-SELECT_CLIENT_KEYS = """
-SELECT digest, client_key_id FROM usage.client_key
-WHERE upstream_id = %(upstream_id)s AND digest = ANY(%(digests)s)
-"""
-
-
-def client_key_ids(connection: Connection, upstream: int, seen: Mapping[bytes, Seen]) -> dict[bytes, int]:
-    """Return the ids of these client keys by digest, entering new ones and noting when each was seen."""
-    arguments = {
-        "upstream_id": upstream,
-        "digests": list(seen),
-        "labels": [s.label for s in seen.values()],
-        "firsts": [s.first_at for s in seen.values()],
-        "lasts": [s.last_at for s in seen.values()],
-    }
-    connection.execute(INSERT_CLIENT_KEYS, arguments)
-    connection.execute(TOUCH_CLIENT_KEYS, arguments)
-    return {bytes(d): i for d, i in connection.execute(SELECT_CLIENT_KEYS, arguments).fetchall()}
-
-
-INSERT_ORIGINS = """
-INSERT INTO usage.origin (upstream_id, auth_index, source_digest, source_label, auth_type)
-SELECT %(upstream_id)s, auth_index, source_digest, source_label, auth_type
-FROM unnest(%(indexes)s::text[], %(digests)s::bytea[], %(labels)s::text[], %(types)s::text[])
-    AS t (auth_index, source_digest, source_label, auth_type)
-ORDER BY auth_index, source_digest, auth_type
-ON CONFLICT (upstream_id, auth_index, source_digest, auth_type) DO NOTHING
-"""
-SELECT_ORIGINS = """
-SELECT auth_index, source_digest, source_label, auth_type, origin_id
-FROM usage.origin AS o
-WHERE upstream_id = %(upstream_id)s
-  AND EXISTS (SELECT FROM unnest(%(indexes)s::text[], %(digests)s::bytea[], %(types)s::text[])
-                  AS t (auth_index, source_digest, auth_type)
-              WHERE (o.auth_index, o.source_digest, o.auth_type) = (t.auth_index, t.source_digest, t.auth_type))
-"""
-
-
-def origin_ids(connection: Connection, upstream: int, origins: Iterable[Origin]) -> dict[Origin, int]:
-    """Return the ids of these origins, entering new ones."""
-    wanted = list(origins)
-    arguments = {
-        "upstream_id": upstream,
-        "indexes": [o.auth_index for o in wanted],
-        "digests": [o.source_digest for o in wanted],
-        "labels": [o.source_label for o in wanted],
-        "types": [o.auth_type for o in wanted],
-    }
-    connection.execute(INSERT_ORIGINS, arguments)
-    found = connection.execute(SELECT_ORIGINS, arguments).fetchall()
-    return {Origin(index, bytes(digest), label, auth_type): i for index, digest, label, auth_type, i in found}
-
-
-INSERT_DIMENSIONS = """
-INSERT INTO usage.dimension (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
-SELECT channel_id, client_key_id, provider, endpoint, model, alias, outcome
-FROM unnest(%(channels)s::int[], %(keys)s::int[], %(providers)s::text[], %(endpoints)s::text[],
-            %(models)s::text[], %(aliases)s::text[], %(outcomes)s::text[])
-    AS t (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
-ORDER BY channel_id, client_key_id, provider, endpoint, model, alias, outcome
-ON CONFLICT (channel_id, client_key_id, provider, endpoint, model, alias, outcome) DO NOTHING
-"""
-SELECT_DIMENSIONS = """
-SELECT d.channel_id, d.client_key_id, d.provider, d.endpoint, d.model, d.alias, d.outcome, d.dimension_id
-FROM unnest(%(channels)s::int[], %(keys)s::int[], %(providers)s::text[], %(endpoints)s::text[],
-            %(models)s::text[], %(aliases)s::text[], %(outcomes)s::text[])
-    AS t (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
-JOIN usage.dimension AS d USING (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
-"""
-
-
-def dimension_ids(connection: Connection, dimensions: Iterable[Dimension]) -> dict[Dimension, int]:
-    """Return the ids of these dimensions, entering new ones."""
-    wanted = list(dimensions)
-    arguments = {
-        "channels": [d.channel_id for d in wanted],
-        "keys": [d.client_key_id for d in wanted],
-        "providers": [d.provider for d in wanted],
-        "endpoints": [d.endpoint for d in wanted],
-        "models": [d.model for d in wanted],
-        "aliases": [d.alias for d in wanted],
-        "outcomes": [d.outcome for d in wanted],
-    }
-    connection.execute(INSERT_DIMENSIONS, arguments)
-    return {Dimension(*row[:7]): row[7] for row in connection.execute(SELECT_DIMENSIONS, arguments).fetchall()}
-
-
-# -- directory --------------------------------------------------------------------------------------------------
-
-UNLIST_CREDENTIALS = """
-UPDATE usage.credential SET configured = false
-WHERE upstream_id = %(upstream_id)s AND endpoint = ANY(%(endpoints)s) AND configured
-"""
-UPSERT_CREDENTIAL = """
-INSERT INTO usage.credential
-    (upstream_id, channel_id, endpoint, provider, auth_index, key_digest, configured, first_seen_at, last_seen_at)
-VALUES (%s, %s, %s, %s, %s, %s, true, %s, %s)
-ON CONFLICT (upstream_id, endpoint, channel_id, provider, auth_index, key_digest)
-DO UPDATE SET configured = true, last_seen_at = EXCLUDED.last_seen_at
-"""
-MARK_CHANNELS = """
-UPDATE usage.channel AS c SET configured = listed.configured
-FROM (SELECT channel_id, bool_or(configured) AS configured FROM usage.credential
-      WHERE upstream_id = %(upstream_id)s GROUP BY channel_id) AS listed
-WHERE c.channel_id = listed.channel_id AND c.configured <> listed.configured
-"""
-
-
-def save_credentials(
-    connection: Connection,
-    upstream: int,
-    endpoints: Sequence[str],
-    credentials: Sequence[Credential],
-    seen_at: datetime,
-) -> None:
-    """Make `credentials` the ones that `endpoints` list; what they no longer list stays, as history."""
-    ids = channel_ids(connection, upstream, dict.fromkeys((c.channel for c in credentials), (seen_at, seen_at)))
-    connection.execute(UNLIST_CREDENTIALS, {"upstream_id": upstream, "endpoints": list(endpoints)})
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            UPSERT_CREDENTIAL,
-            [
-                (upstream, ids[c.channel.kind, c.channel.name], c.endpoint, c.providers, c.auth_index, c.key_digest,
-                 seen_at, seen_at)
-                for c in credentials
-            ],
-        )  # fmt: skip
-    connection.execute(MARK_CHANNELS, {"upstream_id": upstream})
-
-
-SELECT_CREDENTIALS = """
-SELECT d.endpoint, c.kind, c.name, c.channel_group, d.provider, d.auth_index, d.key_digest, d.configured
-FROM usage.credential AS d
-JOIN usage.channel AS c USING (channel_id)
-WHERE d.upstream_id = %s
-ORDER BY d.credential_id
-"""
-
-
-def load_credentials(connection: Connection, upstream: int) -> tuple[list[Credential], list[Credential]]:
-    """Return the last good directory and, apart from it, the credentials that are no longer listed."""
-    configured: list[Credential] = []
-    past: list[Credential] = []
-    for endpoint, kind, name, group, providers, index, digest, listed in connection.execute(
-        SELECT_CREDENTIALS, [upstream]
-    ):
-        credential = Credential(endpoint, Channel(kind, name, group), providers, index, bytes(digest))
-        (configured if listed else past).append(credential)
-    return configured, past
 
 
 # -- batches ----------------------------------------------------------------------------------------------------
@@ -420,21 +144,22 @@ def insert_records(connection: Connection, batch_id: int, rows: Sequence[Row]) -
     """Store what is new of `rows` and return exactly those: a record that is there already changes nothing."""
     if not rows:
         return []
-    connection.execute(CREATE_STAGE)
-    with connection.cursor() as cursor, cursor.copy(COPY_STAGE) as copy:
-        copy.set_types(STAGE_TYPES)
-        for row in rows:
-            copy.write_row(row)
-    arguments = {
-        "batch_id": batch_id,
-        "first_at": min(row.occurred_at for row in rows),
-        "last_at": max(row.occurred_at for row in rows),
-    }
+    arguments = {"batch_id": batch_id, **_staged(connection, rows)}
     with connection.cursor(binary=True) as cursor:
         new = {key for (key,) in cursor.execute(INSERT_NEW, arguments)}
     if len(new) == len(rows):
         return list(rows)
     return [row for row in rows if _taken(new, row.event_key)]
+
+
+def _staged(connection: Connection, rows: Sequence[Row]) -> dict[str, Any]:
+    """Copy rows into the staging table and return the bounds of their time, by which partitions are left out."""
+    connection.execute(CREATE_STAGE)
+    with connection.cursor() as cursor, cursor.copy(COPY_STAGE) as copy:
+        copy.set_types(STAGE_TYPES)
+        for row in rows:
+            copy.write_row(row)
+    return {"first_at": min(row.occurred_at for row in rows), "last_at": max(row.occurred_at for row in rows)}
 
 
 def _taken(keys: set[Any], key: bytes) -> bool:
@@ -443,6 +168,91 @@ def _taken(keys: set[Any], key: bytes) -> bool:
         return False
     keys.remove(key)
     return True
+
+
+# -- moves ------------------------------------------------------------------------------------------------------
+
+
+class Stored(NamedTuple):
+    """A stored record with what it says of its credential."""
+
+    row: Row
+    origin: Origin
+
+
+SELECT_STORED = """
+SELECT
+    r.occurred_at, r.latency_ms, r.ttft_ms,
+    r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
+    r.uncached_input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.billed_output_tokens,
+    r.unclassified_tokens, r.dimension_id, r.origin_id, r.status_code, r.event_key,
+    r.channel_rule, r.request_id, r.service_tier, r.reasoning_effort, r.error,
+    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd,
+    o.auth_index, o.source_digest, o.source_label, o.auth_type
+FROM usage.record AS r
+JOIN usage.origin AS o USING (origin_id)
+WHERE r.occurred_at >= %(since)s AND r.occurred_at < %(until)s
+  AND (r.occurred_at, r.event_key) > (%(after_at)s, %(after_key)s)
+  AND r.dimension_id = ANY(%(dimensions)s)
+ORDER BY r.occurred_at, r.event_key
+LIMIT %(limit)s
+FOR NO KEY UPDATE OF r
+"""
+
+
+def stored(
+    connection: Connection,
+    dimension_ids: Sequence[int],
+    span: tuple[datetime, datetime],
+    after: tuple[datetime, bytes],
+    limit: int,
+) -> list[Stored]:
+    """Return and lock the next `limit` records of these dimensions, in the order of their key."""
+    arguments = {
+        "since": max(span[0], after[0]),
+        "until": span[1],
+        "after_at": after[0],
+        "after_key": after[1],
+        "dimensions": list(dimension_ids),
+        "limit": limit,
+    }
+    with connection.cursor(binary=True) as cursor:
+        width = len(Row._fields)
+        return [
+            Stored(Row(*row[:width]), Origin(row[width], bytes(row[width + 1]), *row[width + 2 :]))
+            for row in cursor.execute(SELECT_STORED, arguments)
+        ]
+
+
+MOVE = """
+UPDATE usage.record AS r
+SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
+    uncached_input_tokens = m.uncached_input_tokens, cache_read_tokens = m.cache_read_tokens,
+    cache_write_tokens = m.cache_write_tokens, billed_output_tokens = m.billed_output_tokens,
+    unclassified_tokens = m.unclassified_tokens
+FROM record_stage AS m
+WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
+  AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
+"""
+
+
+def move(connection: Connection, rows: Sequence[Row]) -> None:
+    """Give stored records the dimension, the rule and the exclusive counts that `rows` have."""
+    if rows:
+        connection.execute(MOVE, _staged(connection, rows))
+
+
+MOVE_DIMENSIONS = """
+UPDATE usage.record AS r SET dimension_id = m.new_id
+FROM unnest(%(old)s::int[], %(new)s::int[]) AS m (old_id, new_id)
+WHERE r.dimension_id = m.old_id AND r.occurred_at >= %(since)s AND r.occurred_at < %(until)s
+"""
+
+
+def move_dimensions(connection: Connection, new_ids: Mapping[int, int], span: tuple[datetime, datetime]) -> int:
+    """Give all records of some dimensions others; return how many there were."""
+    arguments = {"old": list(new_ids), "new": list(new_ids.values()), "since": span[0], "until": span[1]}
+    return connection.execute(MOVE_DIMENSIONS, arguments).rowcount
 
 
 # -- quarantine -------------------------------------------------------------------------------------------------
@@ -514,7 +324,7 @@ INSERT_RUN = "INSERT INTO usage.sync_run (upstream_id, kind, started_at) VALUES 
 
 def begin_run(connection: Connection, upstream: int, kind: str, started_at: datetime) -> int:
     """Enter a pass and return its number."""
-    return _one(connection.execute(INSERT_RUN, [upstream, kind, started_at]).fetchone())
+    return one(connection.execute(INSERT_RUN, [upstream, kind, started_at]).fetchone())
 
 
 FINISH_RUN = """
@@ -530,9 +340,3 @@ WHERE run_id = %(run_id)s
 def finish_run(connection: Connection, figures: Mapping[str, Any]) -> None:
     """Note what a pass came to; `figures` holds every column of the statement."""
     connection.execute(FINISH_RUN, figures)
-
-
-def _one(row: tuple[Any, ...] | None) -> int:
-    if row is None:
-        raise LookupError("a row that was just written is not there")
-    return int(row[0])

@@ -17,7 +17,7 @@ import msgspec
 import structlog
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, store
+from worker import database, decode, repair, store
 from worker.config import Config, Upstream
 from worker.errors import (
     DatabaseError,
@@ -65,6 +65,28 @@ def sync_once(config: Config, engine: Engine, upstream: Upstream) -> PassResult:
     return concluded(result)
 
 
+def resolve_once(
+    config: Config, engine: Engine, upstream: Upstream, *, everything: bool, dry_run: bool
+) -> repair.Resolved:
+    """Ask the proxy for its credentials, then look again at records whose channel is unknown. Pops nothing.
+
+    A proxy that does not answer leaves the last good directory and the history to resolve by.
+    """
+    database.upgrade(engine)
+    loader = open_loader(config, engine, upstream.name)
+    journal = Journal(config.data_dir, upstream.name, config.journal.max_bytes)
+    with Source(upstream) as source:
+        visit = Visit(
+            upstream, source, journal, Refusals(config.data_dir, upstream), PassResult(upstream=upstream.name)
+        )
+        try:
+            visit.greet()
+            loader.refresh(source)
+        except UpstreamError as e:
+            log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
+    return repair.resolve_again(loader, everything=everything, dry_run=dry_run)
+
+
 class Visit(NamedTuple):
     """One pass at one proxy: whom it asks, where payloads are kept, what came of it."""
 
@@ -92,7 +114,7 @@ class Visit(NamedTuple):
 def _pull_and_load(loader: Loader, visit: Visit) -> None:
     """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer."""
     result = visit.result
-    refused: UpstreamError | None = None
+    refused: WorkerError | None = None
     try:
         visit.greet()
         loader.refresh(visit.source)
@@ -104,9 +126,16 @@ def _pull_and_load(loader: Loader, visit: Visit) -> None:
             remedy="set usage-statistics-enabled: true in the proxy's configuration",
         )
     _load_journal(loader, visit.journal, result)
-    if refused is not None:
-        raise refused
-    _pull(loader, visit)
+    failed = refused
+    if failed is None:
+        try:
+            _pull(loader, visit)
+        except (UpstreamError, JournalError) as e:
+            failed = e
+    if loader.learned:  # after the pull: the proxy forgets sooner than the database does
+        visit.result.resolved = sum(repair.resolve_again(loader).moves.values())
+    if failed is not None:
+        raise failed
 
 
 def _pull(loader: Loader, visit: Visit) -> None:
@@ -150,7 +179,7 @@ class _QueueReader:
                 self._result.possible_loss += 1
                 payload, lost = e.body, e
             self._result.mode = "queue"
-            decoded = self._kept(payload)
+            decoded = self._kept(payload, source)
             items = decoded.elements
             if lost is not None:
                 raise lost
@@ -159,7 +188,7 @@ class _QueueReader:
                     "the answer is not a JSON array of records; it is in quarantine", endpoint=QUEUE
                 )
 
-    def _kept(self, payload: bytes) -> decode.Decoded:
+    def _kept(self, payload: bytes, source: Source) -> decode.Decoded:
         """Make a payload durable, then read it and load it."""
         if payload.strip() in (b"", b"[]", b"null"):
             return decode.Decoded(records=[], bad=[])
@@ -171,6 +200,7 @@ class _QueueReader:
             raise
         decoded = decode.decode_queue(payload)
         if self._loader is not None:
+            self._loader.refresh_on_miss(source, decoded.records)
             self._loader.load(entry.entry_id, decoded, self._result)
             self._journal.drop(entry)
         return decoded
@@ -196,6 +226,7 @@ def _load_snapshot(loader: Loader, source: Source, result: PassResult) -> None:
     result.mode = "snapshot"
     try:
         for decoded in decode.decode_snapshot(body):
+            loader.refresh_on_miss(source, decoded.records)
             loader.load(uuid.uuid4().hex, decoded, result)
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e

@@ -1,0 +1,139 @@
+"""`worker channels` and `worker keys`: what an operator says of channels and client keys."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from worker import database, register, repair, show, state
+from worker.errors import UsageError
+from worker.load import now
+
+T = TypeVar("T")
+
+channels_app = typer.Typer(help="Channels: the names that usage goes by.", no_args_is_help=True, rich_markup_mode=None)
+keys_app = typer.Typer(help="Client keys: who used the proxy.", no_args_is_help=True, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
+Which = Annotated[str, typer.Argument(metavar="CHANNEL", help="Number, name or label.")]
+WhichKey = Annotated[str, typer.Argument(metavar="KEY", help="Number, mask or label.")]
+
+
+@channels_app.command("list")
+def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
+    """List every channel ever seen."""
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        found = register.channels(connection, upstream=upstream)
+    _print("Channels", [c._asdict() for c in found], as_json=as_json)
+
+
+@channels_app.command("show")
+def channels_show(which: Which, upstream: UpstreamName = None) -> None:
+    """Print a channel with all its names and all the credentials the proxy ever listed for it."""
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        channel = _channel(connection, which, upstream)
+        document = {
+            **channel._asdict(),
+            "names": register.channel_history(connection, channel.channel_id),
+            "credentials": register.channel_credentials(connection, channel.channel_id),
+        }
+    show.json_document(document)
+
+
+@channels_app.command("rename")
+def channels_rename(
+    which: Which,
+    label: Annotated[str, typer.Argument(help="The new label; empty takes it away.")],
+    upstream: UpstreamName = None,
+) -> None:
+    """Give a channel a label; its past goes by it too."""
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        channel = _channel(connection, which, upstream)
+        register.label_channel(connection, channel.channel_id, label.strip() or None, now())
+    show.say(f"channel {channel.channel_id}: {channel.channel} -> {label.strip() or channel.configured_name}")
+
+
+@channels_app.command("link")
+def channels_link(
+    which: Which,
+    to: Annotated[str, typer.Argument(metavar="TO", help="The channel to book it on: number, name or label.")],
+    upstream: UpstreamName = None,
+) -> None:
+    """Book a channel on another one, its past included: a moved file, a rotated key."""
+    with database.opened(state.configured()) as engine:
+        with database.transaction(engine) as connection:
+            channel = _channel(connection, which, upstream)
+            target = _channel(connection, to, channel.upstream)
+        moved = repair.link(engine, channel.upstream, channel.channel_id, target.channel_id)
+    show.say(f"{channel.channel} is booked on {target.channel} from now on; {moved} records moved")
+
+
+@channels_app.command("set-rate")
+def channels_set_rate(
+    which: Which,
+    rate: Annotated[str, typer.Argument(help="What a request really costs, as a multiple of its cost; 0 is free.")],
+    upstream: UpstreamName = None,
+) -> None:
+    """Set a channel's rate multiplier for requests from now on."""
+    multiplier = _decimal(rate)
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        channel = _channel(connection, which, upstream)
+        register.set_rate(connection, channel.channel_id, multiplier)
+    show.say(f"{channel.channel}: rate multiplier {multiplier}")
+
+
+@keys_app.command("list")
+def keys_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
+    """List every client key ever seen, as label or mask."""
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        found = register.client_keys(connection, upstream=upstream)
+    _print("Client keys", [k._asdict() for k in found], as_json=as_json)
+
+
+@keys_app.command("rename")
+def keys_rename(
+    which: WhichKey,
+    label: Annotated[str, typer.Argument(help="A person, a team; empty takes the label away.")],
+    upstream: UpstreamName = None,
+) -> None:
+    """Give a client key a label; its past goes by it too."""
+    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+        found = register.client_keys(connection, upstream=upstream, which=which)
+        key = _only(found, which, "client key", [f"{k.client_key_id} ({k.upstream}: {k.client_key})" for k in found])
+        register.label_client_key(connection, key.client_key_id, label.strip() or None)
+    show.say(f"client key {key.client_key_id}: {key.client_key} -> {label.strip() or key.mask}")
+
+
+def _channel(connection: database.Connection, which: str, upstream: str | None) -> register.ListedChannel:
+    found = register.channels(connection, upstream=upstream, which=which)
+    return _only(found, which, "channel", [f"{c.channel_id} ({c.upstream}: {c.channel})" for c in found])
+
+
+def _only(found: list[T], which: str, what: str, described: list[str]) -> T:
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"no {what} is {which!r}; `worker {what.rpartition(' ')[2]}s list` shows them all")
+    raise UsageError(f"several {what}s are {which!r}, name one by its number: {', '.join(described)}")
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise UsageError(f"{text!r} is not a rate: 0 or more, such as 0.5")
+    return value
+
+
+def _print(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        show.json_document(rows)
+    elif rows:
+        show.table(title, list(rows[0]), rows)
+    else:
+        show.say("none yet")
