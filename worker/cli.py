@@ -173,15 +173,13 @@ def resolve_command(
     moves = [
         {"upstream": r.upstream, **move._asdict(), "records": n} for r in found for move, n in sorted(r.moves.items())
     ]
-    looked_at = sum(r.looked_at for r in found)
+    looked_at, moved = sum(r.looked_at for r in found), sum(sum(r.moves.values()) for r in found)
     if as_json:
         show.json_document({"dry_run": dry_run, "looked_at": looked_at, "moves": moves})
         return
     if moves:
         show.table("Would move" if dry_run else "Moved", list(moves[0]), moves)
-    show.say(
-        f"looked at {looked_at} records, {sum(sum(r.moves.values()) for r in found)} {'would move' if dry_run else 'moved'}"
-    )
+    show.say(f"looked at {looked_at} records, {moved} {'would move' if dry_run else 'moved'}")
 
 
 @app.command("demo")
