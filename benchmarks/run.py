@@ -30,7 +30,7 @@ import psycopg
 from worker import __version__, database, decode, directory
 from worker.embedded import EmbeddedPostgres
 from worker.journal import Journal
-from worker.load import Loader, PassResult
+from worker.load import Loader, PassResult, spare_collector
 from worker.traffic import Traffic, queue_item, snapshot
 
 SEED = 7
@@ -113,6 +113,7 @@ def _prepare(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _loader(url: str) -> Loader:
+    spare_collector()  # as the command does
     database.migrate(url)
     loader = Loader(database.connect(url), UPSTREAM, pepper="", timezone="UTC")
     mapped = Traffic(SEED)

@@ -130,7 +130,7 @@ def test_data_is_on_stdout_and_logs_are_on_stderr(books):
                   "quarantined": 0, "possible_loss": 0, "error": None}  # fmt: skip
     assert documented.items() <= result.items()
     assert result["unknown_channel"] == sum(call.channel_kind == "unknown" for call in calls(300))
-    assert [line["event"] for line in finished.logs] == ["pass.done"]
+    assert [line["event"] for line in finished.logs] == ["directory.refreshed_on_miss", "pass.done"]
     assert len(finished.logs) == len(finished.stderr.splitlines())
     runs = "pulled, inserted, duplicates, quarantined, unknown_channel, possible_loss, mode, error, finished_at IS NULL"
     assert books.ask(f"SELECT {runs} FROM usage_api.v1_sync_runs") == [

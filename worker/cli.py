@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from worker import __version__, config, database, demo, intake, log, repair, report, rollup, show, store, sync
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
-from worker.load import PassResult
+from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
 from worker.state import State, configured
 
@@ -65,6 +65,7 @@ UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", 
 
 def main() -> None:
     """Run the command line; every error of ours becomes a sentence and its exit code."""
+    spare_collector()
     try:
         app()
     except WorkerError as e:

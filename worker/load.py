@@ -6,6 +6,7 @@ beforehand; the batch itself is one transaction, and a batch that is loaded agai
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -308,6 +309,15 @@ class Loader:
             b"\0".join((bad.client_key.encode("utf-8", "replace"), bad.model.encode("utf-8", "replace"), bad.raw))
         )
         return store.Aside(digest.digest()[:16], decode.clean(bad.reason)[:500], payload, retryable)
+
+
+def spare_collector() -> None:
+    """Let Python's garbage collector look seldom: a batch makes many objects that live as long as it, and no cycles.
+
+    Measured with `make bench`: decoding alone takes two thirds of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 def open_loader(config: Config, engine: Engine, upstream: str) -> Loader:

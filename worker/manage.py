@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar
 
@@ -27,7 +28,9 @@ def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every channel ever seen."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         found = register.channels(connection, upstream=upstream)
-    _print("Channels", [c._asdict() for c in found], as_json=as_json)
+    rows = [{**c._asdict(), "rate": format(c.rate_multiplier.normalize(), "f")} for c in found]
+    shown = ("channel_id", "upstream", "channel", "kind", "configured", "linked_to", "rate", "last_seen_at")
+    _print("Channels", rows if not as_json else [c._asdict() for c in found], shown, as_json=as_json)
 
 
 @channels_app.command("show")
@@ -90,7 +93,7 @@ def keys_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every client key ever seen, as label or mask."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         found = register.client_keys(connection, upstream=upstream)
-    _print("Client keys", [k._asdict() for k in found], as_json=as_json)
+    _print("Client keys", [k._asdict() for k in found], register.ListedKey._fields, as_json=as_json)
 
 
 @keys_app.command("rename")
@@ -130,10 +133,10 @@ def _decimal(text: str) -> Decimal:
     return value
 
 
-def _print(title: str, rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print(title: str, rows: list[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         show.json_document(rows)
     elif rows:
-        show.table(title, list(rows[0]), rows)
+        show.table(title, shown, rows)
     else:
         show.say("none yet")

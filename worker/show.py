@@ -33,6 +33,8 @@ HEADINGS = {
     "cost_usd": "cost $",
     "unpriced_requests": "unpriced",
     "mean_latency_ms": "mean ms",
+    "channel_id": "number",
+    "client_key_id": "number",
 }
 QUIET = ("warmups", "journal_entries", "cache_write_tokens", "unclassified_tokens", "cost_usd")
 """Columns that a table leaves out when they say nothing."""
