@@ -17,8 +17,9 @@ from worker.directory import (
     Credential,
     base_url_name,
     build,
-    channels,
     parse,
+    renames,
+    suffixed,
 )
 from worker.secret import Keyring
 from worker.traffic import Traffic, channel_of
@@ -38,13 +39,17 @@ def corpus(endpoint, name=None):
     return parse(endpoint, (PAYLOADS / f"{name or endpoint}.json").read_bytes(), KEYRING)
 
 
-def auth(channel, auth_index, provider=None):
-    group = channel.partition("/")[0]
-    return Credential("auth-files", Channel("auth", channel, group), provider or group, auth_index, b"")
+def auth(name, auth_index, file, email="", *more):
+    """An auth file whose entry says no more of its account than its e-mail, its file and `more`."""
+    provider = name.partition("/")[0]
+    channel = Channel("auth", f"{provider}\n{file}\n{email}", name, provider, file)
+    accounts = "\n".join([email, *more, *([file] if file else [])])
+    return Credential("auth-files", channel, provider, auth_index, accounts=accounts)
 
 
-def apikey(endpoint, channel, providers, auth_index, key):
-    return Credential(endpoint, Channel("apikey", channel, channel), providers, auth_index, KEYRING.digest(key))
+def apikey(endpoint, channel, providers, auth_index, key, place=""):
+    named = Channel("apikey", channel, channel, channel)
+    return Credential(endpoint, named, providers, auth_index, KEYRING.digest(key), place)
 
 
 def names(answer):
@@ -54,25 +59,42 @@ def names(answer):
 
 # -- the golden corpus ---------------------------------------------------------------------------------------------
 
-BOB_AND_ALICE = [
-    auth("claude/bob@example.com", "0fa0d75fb0864f6f"),
-    auth("codex/alice@example.com", "66d13d85650d8873"),
-]
+
+def full(name, auth_index, file, project=""):
+    """An auth file whose entry has everything: e-mail, account, id, file, and perhaps a project."""
+    email = name.partition("/")[2]
+    found = auth(name, auth_index, file, email, email, file)
+    return found._replace(accounts=f"{found.accounts}\n{project}") if project else found
+
+
+BOB, ALICE_PLUS = "claude-bob@example.com.json", "codex-alice@example.com-plus.json"
 OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
 
 
 @pytest.mark.parametrize(
     ("endpoint", "name", "expected"),
     [
-        ("auth-files", "auth-files-int", [auth("codex/alice@example.com", "0")]),
-        ("auth-files", "auth-files-v6.9.49", BOB_AND_ALICE),
+        ("auth-files", "auth-files-int", [full("codex/alice@example.com", "0", "codex-alice@example.com.json")]),
+        (
+            "auth-files",
+            "auth-files-v6.9.49",
+            [
+                full("claude/bob@example.com", "0fa0d75fb0864f6f", BOB),
+                full("codex/alice@example.com", "66d13d85650d8873", ALICE_PLUS),
+            ],
+        ),
         (
             "auth-files",
             "auth-files-v7.2.140",
             [
-                auth("antigravity/carol@example.com", "888f8df5a5721f02"),
-                auth("claude/bob@example.com", "09888ec1434ba3fb"),
-                auth("codex/alice@example.com", "45333f9784294f6d"),
+                full(
+                    "antigravity/carol@example.com",
+                    "888f8df5a5721f02",
+                    "antigravity-carol_example_com.json",
+                    project="proj-42",
+                ),
+                full("claude/bob@example.com", "09888ec1434ba3fb", BOB),
+                full("codex/alice@example.com", "45333f9784294f6d", ALICE_PLUS),
             ],
         ),
         (
@@ -85,6 +107,7 @@ OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
                     "gemini",
                     "6fef75b16451a299",
                     "AIzaSyEXAMPLE-gemini-key-0001",
+                    "generativelanguage.googleapis.com",
                 ),
                 apikey("gemini-api-key", "gemini", "gemini", "371d429bc7b0af0e", "AIzaSyEXAMPLE-gemini-key-0001"),
             ],
@@ -93,19 +116,44 @@ OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
             "claude-api-key",
             None,
             [
-                apikey("claude-api-key", "relay.example.net", "claude", "fa9f32422e730cb3", "sk-ant-EXAMPLE-0001"),
+                apikey(
+                    "claude-api-key",
+                    "relay.example.net",
+                    "claude",
+                    "fa9f32422e730cb3",
+                    "sk-ant-EXAMPLE-0001",
+                    "relay.example.net",
+                ),
                 apikey("claude-api-key", "claude", "claude", "", "sk-ant-EXAMPLE-disabled"),
             ],
         ),
         (
             "codex-api-key",
             None,
-            [apikey("codex-api-key", "api.openai.com", "codex", "697c2a54692193a2", "sk-EXAMPLE-codex-0001")],
+            [
+                apikey(
+                    "codex-api-key",
+                    "api.openai.com",
+                    "codex",
+                    "697c2a54692193a2",
+                    "sk-EXAMPLE-codex-0001",
+                    "api.openai.com",
+                )
+            ],
         ),
         (
             "vertex-api-key",
             None,
-            [apikey("vertex-api-key", "vertex-relay.example.net/api", "vertex", "5d1c3a7e90b24f86", "vk-EXAMPLE-0001")],
+            [
+                apikey(
+                    "vertex-api-key",
+                    "vertex-relay.example.net/api",
+                    "vertex",
+                    "5d1c3a7e90b24f86",
+                    "vk-EXAMPLE-0001",
+                    "vertex-relay.example.net/api",
+                )
+            ],
         ),
         (
             "interactions-api-key",
@@ -117,24 +165,36 @@ OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
                     "interactions gemini-interactions",
                     "91702212f5577963",
                     "AIzaSyEXAMPLE-inter-0001",
+                    "generativelanguage.googleapis.com",
                 )
             ],
         ),
-        ("xai-api-key", None, [apikey("xai-api-key", "api.x.ai", "xai", "ac7a536c95aa43eb", "xai-EXAMPLE-0001")]),
+        (
+            "xai-api-key",
+            None,
+            [apikey("xai-api-key", "api.x.ai", "xai", "ac7a536c95aa43eb", "xai-EXAMPLE-0001", "api.x.ai")],
+        ),
         (
             COMPAT,
             None,
             [
-                apikey(COMPAT, "OpenRouter", OPENROUTER, "a91baaa28e621b1d", "sk-or-v1-EXAMPLE-0001"),
-                apikey(COMPAT, "OpenRouter", OPENROUTER, "67a86daef1a2e2b2", "sk-or-v1-EXAMPLE-0002"),
+                apikey(
+                    COMPAT, "OpenRouter", OPENROUTER, "a91baaa28e621b1d", "sk-or-v1-EXAMPLE-0001", "openrouter.ai/api"
+                ),
+                apikey(
+                    COMPAT, "OpenRouter", OPENROUTER, "67a86daef1a2e2b2", "sk-or-v1-EXAMPLE-0002", "openrouter.ai/api"
+                ),
                 apikey(
                     COMPAT,
                     "local-vllm",
                     "openai-compatibility openai-compatible-local-vllm local-vllm",
                     "c0ffee0123456789",
                     "",
+                    "10.0.0.9:8000",
                 ),
-                apikey(COMPAT, "old", "openai-compatibility openai-compatible-old old", "", "sk-old"),
+                apikey(
+                    COMPAT, "old", "openai-compatibility openai-compatible-old old", "", "sk-old", "old.example.net"
+                ),
             ],
         ),
         ("gemini-api-key", "gemini-api-key-empty", []),
@@ -157,18 +217,25 @@ def test_every_credential_of_made_up_traffic_gets_its_channel():
     for endpoint in ENDPOINTS:
         listed, skipped = read(endpoint, world.mapping(endpoint))
         assert skipped == 0
-        found |= {(c.auth_index, c.key_digest): tuple(c.channel) for c in listed}
+        found |= {(c.auth_index, c.key_digest): c.channel for c in listed}
     mapped = [c for c in world.credentials if c.mapped]
     assert len(found) == len(mapped)
     for credential in mapped:
         name, group, kind = channel_of(credential)
         digest = b"" if credential.mapping == "auth-files" else KEYRING.digest(credential.key)
-        assert found[credential.auth_index, digest] == (kind, name, group)
+        channel = found[credential.auth_index, digest]
+        assert (channel.kind, channel.name, channel.group) == (kind, name, group)
+        if kind == "auth":
+            assert channel.identity == f"{group}\n{credential.file}\n{credential.email}"
+            assert channel.detail == credential.file
+        else:
+            assert (channel.identity, channel.detail) == (name, "")
 
 
 # -- the list in an answer -----------------------------------------------------------------------------------------
 
 ALICE = {"name": "codex-alice.json", "provider": "codex", "email": "alice@example.com", "auth_index": "a1"}
+ALICE_READ = auth("codex/alice@example.com", "a1", "codex-alice.json", "alice@example.com")
 KEY = {"api-key": "sk-EXAMPLE-0001"}
 
 
@@ -178,7 +245,7 @@ KEY = {"api-key": "sk-EXAMPLE-0001"}
     ids=["files", "auth_files", "auth-files", "bare", "with more"],
 )
 def test_auth_files_are_found_in_every_wrapper(answer):
-    assert read("auth-files", answer) == ([auth("codex/alice@example.com", "a1")], 0)
+    assert read("auth-files", answer) == ([ALICE_READ], 0)
 
 
 @pytest.mark.parametrize("endpoint", KEY_ENDPOINTS)
@@ -271,7 +338,7 @@ def test_an_auth_file_is_called_by_address_then_label_then_file(entry, name):
 
 def test_a_file_listed_from_disk_has_no_index():
     found, _ = read("auth-files", {"files": [{"name": "f.json", "size": 1, "type": "codex", "email": "a@example.com"}]})
-    assert found == [auth("codex/a@example.com", "")]
+    assert found == [auth("codex/a@example.com", "", "f.json", "a@example.com")]
 
 
 @pytest.mark.parametrize("spelling", ["auth_index", "auth-index", "authIndex"])
@@ -314,7 +381,7 @@ def test_an_empty_index_does_not_hide_one_that_is_spelt_otherwise():
     ids=str,
 )  # fmt: skip
 def test_an_auth_file_that_cannot_be_read_is_skipped_and_counted(bad):
-    assert read("auth-files", {"files": [bad, ALICE, bad]}) == ([auth("codex/alice@example.com", "a1")], 2)
+    assert read("auth-files", {"files": [bad, ALICE, bad]}) == ([ALICE_READ], 2)
 
 
 def test_one_address_under_two_providers_is_two_accounts_without_further_names():
@@ -369,7 +436,7 @@ def test_a_key_is_never_cut():
 @pytest.mark.parametrize("spelling", ["base-url", "base_url", "baseURL"])
 def test_a_provider_without_a_name_is_called_by_its_base_url_in_every_spelling(spelling):
     (found,), _ = read("codex-api-key", [KEY | {spelling: "https://Relay.Example.net/v1/"}])
-    assert found.channel == Channel("apikey", "relay.example.net", "relay.example.net")
+    assert found.channel == Channel("apikey", "relay.example.net", "relay.example.net", "relay.example.net")
 
 
 @pytest.mark.parametrize(
@@ -385,7 +452,7 @@ def test_a_provider_without_a_name_is_called_by_its_base_url_in_every_spelling(s
 )
 def test_a_provider_is_called_by_name_then_base_url_then_family(fields, name):
     (found,), _ = read("claude-api-key", [KEY | fields])
-    assert found.channel == Channel("apikey", name, name)
+    assert found.channel == Channel("apikey", name, name, name)
 
 
 @pytest.mark.parametrize("bad", [None, 7, "sk-EXAMPLE-0001", [], [KEY]], ids=str)
@@ -505,7 +572,9 @@ def test_a_directory_finds_credentials_by_index_and_by_key_and_keeps_all_that_sh
 
 
 def test_a_past_credential_stands_behind_and_its_number_counts_for_nothing():
-    numbered, hashed, digits = (auth("codex/a@example.com", i) for i in ("17", "45333f9784294f6d", "4533397842946123"))
+    numbered, hashed, digits = (
+        auth("codex/a@example.com", i, "a.json") for i in ("17", "45333f9784294f6d", "4533397842946123")
+    )
     key = apikey("codex-api-key", "one", "codex", "3", "sk-1")
     directory = build([], past=[numbered, hashed, digits, key])
     assert directory.past_by_auth_index == {"45333f9784294f6d": (hashed,), "4533397842946123": (digits,)}
@@ -514,13 +583,130 @@ def test_a_past_credential_stands_behind_and_its_number_counts_for_nothing():
 
 
 def test_a_configured_number_counts():
-    numbered = auth("codex/a@example.com", "17")
+    numbered = auth("codex/a@example.com", "17", "a.json")
     assert build([numbered]).by_auth_index == {"17": (numbered,)}
 
 
-def test_channels_are_named_once_and_in_order():
-    found, _ = corpus(COMPAT)
-    assert [c.name for c in channels(found)] == ["OpenRouter", "local-vllm", "old"]
+def test_a_directory_finds_auth_files_by_every_name_of_their_account():
+    alice = auth("codex/alice@example.com", "a1", "codex-alice.json", "alice@example.com", "alice@example.com", "p-1")
+    nameless = auth("codex/x", "a2", "")
+    key = apikey("codex-api-key", "one", "codex", "a3", "sk-1")
+    assert build([alice, nameless, key], past=[alice]).by_account == {
+        "alice@example.com": (alice,),
+        "p-1": (alice,),
+        "codex-alice.json": (alice,),
+    }
+
+
+# -- what an account and a channel are -----------------------------------------------------------------------------
+
+
+def test_the_names_of_an_account_are_in_lower_case_and_its_address_comes_first():
+    entry = {"name": "Codex-Alice.json", "id": "Dir/Codex-Alice.json", "type": "codex", "email": "Alice@Example.com"}
+    (found,), _ = read("auth-files", [entry | {"account": "ALICE", "project_id": "Proj-42", "auth_index": "a1"}])
+    assert found.email == "alice@example.com"
+    assert found.accounts.split("\n") == [
+        "alice@example.com", "alice", "dir/codex-alice.json", "codex-alice.json", "proj-42",
+    ]  # fmt: skip
+    assert found.channel.name == "codex/Alice@Example.com"
+
+
+def test_an_account_without_an_address_has_an_empty_one():
+    (found,), _ = read("auth-files", [{"name": "f.json", "type": "codex", "label": "L"}])
+    assert (found.email, found.accounts) == ("", "\nf.json")
+
+
+def test_an_auth_file_is_the_channel_of_its_provider_file_and_address():
+    def identity(**changed):
+        (found,), _ = read("auth-files", [ALICE | changed])
+        return found.channel.identity
+
+    same = [{}, {"auth_index": "a9"}, {"label": "L"}, {"email": "ALICE@example.com"}, {"disabled": True}]
+    assert len({identity(**changed) for changed in same}) == 1
+    other = [{}, {"email": "bob@example.com"}, {"name": "moved.json"}, {"provider": "claude"}]
+    assert len({identity(**changed) for changed in other}) == 4
+
+
+def test_the_same_file_listed_twice_is_one_channel_with_a_plain_name():
+    assert names([ALICE, ALICE | {"auth_index": "a2"}]) == ["codex/alice@example.com"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "detail", "expected"),
+    [
+        ("codex/a", "f.json", "codex/a (f.json)"),
+        ("n" * TEXT_MAX_CHARS, "f.json", "n" * (TEXT_MAX_CHARS - 9) + " (f.json)"),
+        ("codex/a", "d" * 60, f"codex/a ({'d' * 60})"),
+    ],
+)
+def test_a_suffix_stands_in_brackets_and_the_whole_is_no_longer_than_a_name(name, detail, expected):
+    assert suffixed(name, detail) == expected
+
+
+def test_a_long_suffix_is_cut_and_still_tells_apart():
+    one, two = (suffixed("codex/a", "d" * 80 + end) for end in ("one", "two"))
+    assert one != two
+    assert len(one) == len("codex/a ()") + 60
+
+
+# -- renames -------------------------------------------------------------------------------------------------------
+
+
+def named(name, key="", place="", endpoint="codex-api-key"):
+    return apikey(endpoint, name, "codex", "", key, place)
+
+
+def followed(before, after, ever=()):
+    known = {c.channel.identity for c in before} | set(ever)
+    return {was: now.name for was, now in renames(before, after, known).items()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ([named("old", "sk-1")], [named("new", "sk-1")], {"old": "new"}),
+        ([named("old", "sk-1", "p")], [named("new", "sk-1", "q")], {"old": "new"}),
+        ([named("old", "", "p")], [named("new", "", "p")], {"old": "new"}),
+        ([named("old", "sk-1"), named("old", "sk-2")], [named("new", "sk-2"), named("new", "sk-3")], {"old": "new"}),
+        ([named("a", "sk-1"), named("b", "sk-2")], [named("c", "sk-1"), named("d", "sk-2")], {"a": "c", "b": "d"}),
+        ([named("old", "sk-1")], [named("old", "sk-1")], {}),
+        ([named("old", "sk-1", "p")], [named("new", "sk-2", "p")], {}),
+        ([named("old", "", "p")], [named("new", "", "q")], {}),
+        ([named("old")], [named("new")], {}),
+        ([named("old", "sk-1")], [], {}),
+        ([], [named("new", "sk-1")], {}),
+        ([named("old", "sk-1")], [named("new", "sk-1", endpoint="claude-api-key")], {}),
+    ],
+    ids=[
+        "same key", "key before place", "keyless by place", "one key stays", "two at once", "nothing new",
+        "another key at the same place", "keyless at another place", "neither key nor place", "gone", "new",
+        "another endpoint",
+    ],
+)  # fmt: skip
+def test_a_rename_is_seen_by_the_key_or_without_one_by_the_place(before, after, expected):
+    assert followed(before, after) == expected
+
+
+def test_a_provider_that_is_still_listed_was_not_renamed():
+    kept = [named("old", "sk-1"), named("old", "sk-2")]
+    assert followed(kept, [named("old", "sk-1"), named("new", "sk-2")]) == {}
+
+
+def test_a_name_that_was_another_channels_is_no_new_name():
+    assert followed([named("old", "sk-1")], [named("new", "sk-1")], ever=["new"]) == {}
+
+
+def test_a_split_and_a_merger_are_no_renames():
+    apart = [named("a", "sk-1"), named("b", "sk-2")]
+    assert followed([named("old", "sk-1"), named("old", "sk-2")], apart) == {}
+    assert followed(apart, [named("new", "sk-1"), named("new", "sk-2")]) == {}
+
+
+def test_auth_files_are_never_renamed_by_a_key():
+    assert followed([auth("codex/a", "a1", "a.json")], [auth("codex/b", "a1", "a.json")]) == {}
+
+
+# -- junk ----------------------------------------------------------------------------------------------------------
 
 
 json_values = st.recursive(
