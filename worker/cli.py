@@ -21,6 +21,7 @@ from worker.manage import channels_app, keys_app
 from worker.state import State, configured
 
 DIFFERENCES_SHOWN = 50
+NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY"
 
 app = typer.Typer(
     name="worker",
@@ -106,7 +107,7 @@ def sync_command(
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
-        raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
+        raise ConfigError(NO_UPSTREAM)
     results: list[PassResult] = []
     with database.opened(settings) as engine:
         for one in upstreams:
@@ -169,6 +170,8 @@ def resolve_command(
     """Look again at records whose channel is unknown, correct them and the rollups with them. Pops nothing."""
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
+    if not upstreams:
+        raise ConfigError(NO_UPSTREAM)
     with database.opened(settings) as engine:
         found = [sync.resolve_once(settings, engine, one, everything=everything, dry_run=dry_run) for one in upstreams]
     moves = [
@@ -287,7 +290,7 @@ def config_check() -> None:
     """Read the configuration and say whether it holds."""
     settings = configured()
     if not settings.upstream:
-        raise ConfigError("no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY")
+        raise ConfigError(NO_UPSTREAM)
     show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
 
 

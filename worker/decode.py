@@ -71,6 +71,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     ttft_ms: int | None
     reported: Reported
     normalised: Normalised
+    classified: bool = False
+    """Whether the payload told `normalised` itself, by a breakdown that is complete and adds up."""
     ordinal: int = 0
 
     def __repr__(self) -> str:
@@ -479,7 +481,7 @@ def _record(item: _Item, client_key: str, model: str) -> Record:
     if client_key == "unknown" or ROUTE.match(client_key):  # how a snapshot lists a client without a key
         key, endpoint = "", client_key if client_key != "unknown" else ""
     name = text(item.model or model or "unknown")
-    reported = _reported(item.tokens)
+    reported, told = _reported(item.tokens), _told(item.token_breakdown)
     status = item.fail.status_code if item.fail else None
     failed = item.failed if item.failed is not None else bool(status and status >= HTTP_ERROR)
     outcome: Outcome = "warmup" if item.generate is False else "failed" if failed else "success"
@@ -503,7 +505,8 @@ def _record(item: _Item, client_key: str, model: str) -> Record:
         latency_ms=_measured(item.latency_ms),
         ttft_ms=_measured(item.ttft_ms),
         reported=reported,
-        normalised=_normalised(item, reported, name),
+        normalised=told or _derived(item, reported, name),
+        classified=told is not None,
     )
 
 
@@ -566,21 +569,24 @@ def _reported(tokens: _Tokens | None) -> Reported:
     return reported
 
 
-def _normalised(item: _Item, reported: Reported, model: str) -> Normalised:
-    """Take the proxy's own breakdown where it is complete and adds up, else the arithmetic of the family."""
-    b = item.token_breakdown
-    if b is not None and b.quality == "complete" and b.input is not None and b.output is not None:
-        i, o = b.input, b.output
-        counts = Normalised(i.uncached_tokens, i.cache_read_tokens, i.cache_write_tokens, o.total_tokens, 0)
-        adds_up = (
-            i.uncached_tokens + i.cache_read_tokens + i.cache_write_tokens == i.total_tokens
-            and o.non_reasoning_tokens + o.reasoning_tokens == o.total_tokens
-            and i.total_tokens + o.total_tokens == b.total_tokens
-            and b.unclassified_tokens == 0
-        )
-        parts = (*counts, o.non_reasoning_tokens, o.reasoning_tokens)
-        if adds_up and all(0 <= part <= COUNT_MAX for part in parts):
-            return counts
+def _told(b: _Breakdown | None) -> Normalised | None:
+    """Return the proxy's own breakdown where it is complete and adds up."""
+    if b is None or b.quality != "complete" or b.input is None or b.output is None:
+        return None
+    i, o = b.input, b.output
+    counts = Normalised(i.uncached_tokens, i.cache_read_tokens, i.cache_write_tokens, o.total_tokens, 0)
+    adds_up = (
+        i.uncached_tokens + i.cache_read_tokens + i.cache_write_tokens == i.total_tokens
+        and o.non_reasoning_tokens + o.reasoning_tokens == o.total_tokens
+        and i.total_tokens + o.total_tokens == b.total_tokens
+        and b.unclassified_tokens == 0
+    )
+    parts = (*counts, o.non_reasoning_tokens, o.reasoning_tokens)
+    return counts if adds_up and all(0 <= part <= COUNT_MAX for part in parts) else None
+
+
+def _derived(item: _Item, reported: Reported, model: str) -> Normalised:
+    """Return exclusive counts by the arithmetic of the record's provider family."""
     if not any(count or 0 for count in reported):
         return NOTHING
     return normalise(reported, family(item.provider or "", item.executor_type or "", model))

@@ -84,9 +84,8 @@ class Loader:
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
             self.upstream_id = register.upstream_id(connection, upstream)
             self.directory = directory.build(*register.load_credentials(connection, self.upstream_id))
+        self._accounts = self._accounts_of(self.directory)
         self.run_id: int | None = None
-        self.learned = False
-        """Whether a refresh brought something by which an unknown record may find its channel."""
         self._match_account = match_account
         self._resolutions: dict[tuple[register.Origin, str, bool], Resolution] = {}
         self._origin_of: dict[tuple[str, str, str], register.Origin] = {}
@@ -99,7 +98,12 @@ class Loader:
     def use(self, new: Directory) -> None:
         """Resolve by another directory from now on."""
         self.directory = new
+        self._accounts = self._accounts_of(new)
         self._resolutions.clear()
+
+    def _accounts_of(self, known: Directory) -> dict[bytes, str]:
+        """Return the accounts that are neither address nor file, such as projects, by what records keep of them."""
+        return {self.keyring.digest(account): account for account in known.by_account}
 
     def load(self, entry_id: str, decoded: decode.Decoded, result: PassResult, released: Sequence[int] = ()) -> None:
         """Store a batch with its rollups and its bad records, in one transaction; count it in `result`.
@@ -140,8 +144,8 @@ class Loader:
         result.quarantined += aside
         result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
 
-    def refresh(self, source: Source) -> None:
-        """Ask the proxy for its credentials and make the answers the directory.
+    def refresh(self, source: Source, *, keep: bool = True) -> None:
+        """Ask the proxy for its credentials and make the answers the directory; without `keep`, in memory only.
 
         An endpoint that does not answer, or answers something else, keeps what it listed last.
 
@@ -162,14 +166,17 @@ class Loader:
         if not served:  # no endpoint at all: an adapter, or management is off. That is no empty directory
             return
 
-        def save(connection: database.Connection) -> tuple[bool, Directory]:
-            found = [credential for credentials in listed.values() for credential in credentials]
-            learned = register.save_credentials(connection, self.upstream_id, list(listed), found, now())
-            return learned, directory.build(*register.load_credentials(connection, self.upstream_id))
+        found = [credential for credentials in listed.values() for credential in credentials]
 
-        learned, new = run(self.engine, save)
-        self.learned = self.learned or learned
-        self.use(new)
+        def save(connection: database.Connection) -> Directory:
+            if keep:
+                register.save_credentials(connection, self.upstream_id, list(listed), found, now())
+                return directory.build(*register.load_credentials(connection, self.upstream_id))
+            configured, past = register.load_credentials(connection, self.upstream_id)
+            current = [*found, *(c for c in configured if c.endpoint not in listed)]
+            return directory.build(current, [*past, *configured])
+
+        self.use(run(self.engine, save))
 
     def refresh_on_miss(self, source: Source, records: Sequence[decode.Record]) -> None:
         """Ask the proxy once more where records name a credential that was never seen: it may be brand new.
@@ -211,7 +218,7 @@ class Loader:
         return [
             store.Row(
                 at, r.latency_ms, r.ttft_ms, *r.reported[:5],
-                *normalised(r.reported, r.normalised, r.provider, r.model, resolution),
+                *_counts(r, resolution),
                 dimension_id, origin_ids[origin], r.status_code,
                 keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
                 r.service_tier, r.reasoning_effort, r.error, None, None, None, None,
@@ -233,7 +240,9 @@ class Loader:
                 self.directory,
                 auth_index=origin.auth_index,
                 source_digest=origin.source_digest,
-                account=origin.source_label if is_account(origin.source_label) else "",
+                account=origin.source_label
+                if is_account(origin.source_label)
+                else self._accounts.get(origin.source_digest, ""),
                 provider=provider,
                 auth_type=origin.auth_type,
                 fresh=fresh,
@@ -282,11 +291,10 @@ class Loader:
             for r, resolution, digest in zip(records, resolved, digests, strict=True)
         ]  # fmt: skip
         new_dimensions = {d for d in dimensions if d not in self._dimensions}
-        new_origins = {
-            o: " | ".join(resolution.candidates)
-            for o, resolution in zip(origins, resolved, strict=True)
-            if o not in self._origins
-        }
+        new_origins: dict[register.Origin, str] = {}
+        for o, resolution in zip(origins, resolved, strict=True):
+            if o not in self._origins or resolution.candidates:  # a sibling's provider may have decided for it
+                new_origins[o] = " | ".join(resolution.candidates) or new_origins.get(o, "")
         if new_dimensions or new_origins:
 
             def enter_new(connection: database.Connection) -> tuple[Any, Any]:
@@ -348,6 +356,10 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
         with attempt, database.transaction(engine) as connection:
             return work(connection)
     raise AssertionError("tenacity gives up by raising")
+
+
+def _counts(r: decode.Record, resolution: Resolution) -> tokens.Normalised:
+    return r.normalised if r.classified else normalised(r.reported, r.normalised, r.provider, r.model, resolution)
 
 
 def normalised(

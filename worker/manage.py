@@ -9,10 +9,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from worker import database, register, repair, show, state
+from worker.decode import clean, text
 from worker.errors import UsageError
 from worker.load import now
+from worker.secret import MASK_MIN_LENGTH, mask
 
 T = TypeVar("T")
+RATE_MAX = 1_000_000
 
 channels_app = typer.Typer(help="Channels: the names that usage goes by.", no_args_is_help=True, rich_markup_mode=None)
 keys_app = typer.Typer(help="Client keys: who used the proxy.", no_args_is_help=True, rich_markup_mode=None)
@@ -55,8 +58,8 @@ def channels_rename(
     """Give a channel a label; its past goes by it too."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        register.label_channel(connection, channel.channel_id, label.strip() or None, now())
-    show.say(f"channel {channel.channel_id}: {channel.channel} -> {label.strip() or channel.configured_name}")
+        register.label_channel(connection, channel.channel_id, _label(label) or None, now())
+    show.say(f"channel {channel.channel_id}: {channel.channel} -> {_label(label) or channel.configured_name}")
 
 
 @channels_app.command("link")
@@ -104,15 +107,20 @@ def keys_rename(
 ) -> None:
     """Give a client key a label; its past goes by it too."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
-        found = register.client_keys(connection, upstream=upstream, which=which)
-        key = _only(found, which, "client key", [f"{k.client_key_id} ({k.upstream}: {k.client_key})" for k in found])
-        register.label_client_key(connection, key.client_key_id, label.strip() or None)
-    show.say(f"client key {key.client_key_id}: {key.client_key} -> {label.strip() or key.mask}")
+        name = text(which)
+        found = register.client_keys(connection, upstream=upstream, which=name)
+        found = [k for k in found if str(k.client_key_id) == name] or found
+        said = name if len(name) < MASK_MIN_LENGTH or "#" in name else mask(name)  # it may be the key itself
+        key = _only(found, said, "client key", [f"{k.client_key_id} ({k.upstream}: {k.client_key})" for k in found])
+        register.label_client_key(connection, key.client_key_id, _label(label) or None)
+    show.say(f"client key {key.client_key_id}: {key.client_key} -> {_label(label) or key.mask}")
 
 
 def _channel(connection: database.Connection, which: str, upstream: str | None) -> register.ListedChannel:
-    found = register.channels(connection, upstream=upstream, which=which)
-    return _only(found, which, "channel", [f"{c.channel_id} ({c.upstream}: {c.channel})" for c in found])
+    name = clean(which).strip()
+    found = register.channels(connection, upstream=upstream, which=name)
+    found = [c for c in found if str(c.channel_id) == name] or found
+    return _only(found, name, "channel", [f"{c.channel_id} ({c.upstream}: {c.channel})" for c in found])
 
 
 def _only(found: list[T], which: str, what: str, described: list[str]) -> T:
@@ -123,13 +131,18 @@ def _only(found: list[T], which: str, what: str, described: list[str]) -> T:
     raise UsageError(f"several {what}s are {which!r}, name one by its number: {', '.join(described)}")
 
 
-def _decimal(text: str) -> Decimal:
+def _label(given: str) -> str:
+    """Return a label as one short line that no terminal obeys."""
+    return text("".join(c if c.isprintable() else " " for c in clean(given)))
+
+
+def _decimal(given: str) -> Decimal:
     try:
-        value = Decimal(text)
+        value = Decimal(given)
     except InvalidOperation:
         value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise UsageError(f"{text!r} is not a rate: 0 or more, such as 0.5")
+    if not value.is_finite() or not 0 <= value <= RATE_MAX:
+        raise UsageError(f"{given!r} is not a rate: a number from 0 to {RATE_MAX}, such as 0.5")
     return value
 
 

@@ -6,6 +6,7 @@ transaction begins or ends here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -102,10 +103,27 @@ WHERE upstream_id = %(upstream_id)s AND identity = ANY(%(identities)s)
 """
 
 
+# Where an import or a late pass still goes by a name that the proxy's configuration has given up meanwhile.
+SELECT_FORMER = """
+SELECT DISTINCT ON (n.name) n.name, coalesce(c.linked_to, c.channel_id)
+FROM usage.channel_name AS n
+JOIN usage.channel AS c USING (channel_id)
+WHERE c.upstream_id = %(upstream_id)s AND c.kind = 'apikey' AND n.given_by = 'proxy' AND n.name = ANY(%(identities)s)
+ORDER BY n.name, n.since DESC
+"""
+
+
 def channel_ids(
-    connection: Connection, upstream: int, seen: Mapping[Channel, tuple[datetime, datetime]]
+    connection: Connection,
+    upstream: int,
+    seen: Mapping[Channel, tuple[datetime, datetime]],
+    *,
+    listed: bool = False,
 ) -> dict[tuple[str, str], int]:
-    """Return the channels on which usage is booked by (kind, identity); enter new ones, note when each was seen."""
+    """Return the channels on which usage is booked by (kind, identity); enter new ones, note when each was seen.
+
+    `listed` says that the proxy lists them under these names now. Otherwise a name may be a former one.
+    """
     arguments = {
         "upstream_id": upstream,
         "kinds": [c.kind for c in seen],
@@ -114,18 +132,32 @@ def channel_ids(
         "lasts": [last for _, last in seen.values()],
     }
     known = {(kind, identity): name for kind, identity, name in connection.execute(SELECT_NAMES, arguments)}
-    fresh = sorted(c for c in seen if (c.kind, c.identity) not in known)
+    former = {} if listed else _former(connection, arguments)
+    fresh = sorted(c for c in seen if (c.kind, c.identity) not in known and (c.kind, c.identity) not in former)
     for channel in fresh:
-        first, last = seen[channel]
         name = _free_name(channel, [*known.values(), *(c.name for c in fresh if c is not channel)])
-        row = connection.execute(
-            INSERT_CHANNEL, [upstream, channel.kind, channel.identity, name, channel.group, first, last]
-        ).fetchone()
-        if row is not None:
-            connection.execute(INSERT_NAME, [row[0], first, name, "proxy"])
+        _enter(connection, upstream, channel, name, seen[channel])
     connection.execute(TOUCH_CHANNELS, arguments)
     found = connection.execute(SELECT_CHANNELS, arguments).fetchall()
-    return {(kind, identity): channel_id for kind, identity, channel_id in found}
+    return former | {(kind, identity): channel_id for kind, identity, channel_id in found}
+
+
+def _former(connection: Connection, arguments: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    return {("apikey", name): channel_id for name, channel_id in connection.execute(SELECT_FORMER, arguments)}
+
+
+def _enter(connection: Connection, upstream: int, channel: Channel, name: str, seen: tuple[datetime, datetime]) -> None:
+    arguments = [upstream, channel.kind, channel.identity, name, channel.group, *seen]
+    row = connection.execute(INSERT_CHANNEL, arguments).fetchone()
+    if row is not None:
+        connection.execute(INSERT_NAME, [row[0], seen[0], name, "proxy"])
+
+
+def booked_ids(connection: Connection, upstream: int, channels: Iterable[Channel]) -> dict[tuple[str, str], int]:
+    """Return the same as `channel_ids` for those that are there, and write nothing."""
+    arguments = {"upstream_id": upstream, "identities": [c.identity for c in channels]}
+    found = connection.execute(SELECT_CHANNELS, arguments).fetchall()
+    return _former(connection, arguments) | {(kind, identity): channel_id for kind, identity, channel_id in found}
 
 
 def _free_name(channel: Channel, taken: Sequence[str]) -> str:
@@ -205,7 +237,7 @@ FROM unnest(%(indexes)s::text[], %(digests)s::bytea[], %(labels)s::text[], %(typ
     AS t (auth_index, source_digest, source_label, auth_type, candidates)
 ORDER BY auth_index, source_digest, auth_type
 ON CONFLICT (upstream_id, auth_index, source_digest, auth_type) DO UPDATE
-SET candidates = EXCLUDED.candidates WHERE o.candidates <> EXCLUDED.candidates
+SET candidates = EXCLUDED.candidates WHERE EXCLUDED.candidates NOT IN ('', o.candidates)
 """
 SELECT_ORIGINS = """
 SELECT auth_index, source_digest, source_label, auth_type, origin_id
@@ -330,16 +362,16 @@ WHERE c.channel_id = listed.channel_id AND c.configured <> listed.configured
 
 def save_credentials(
     connection: Connection, upstream: int, endpoints: Sequence[str], credentials: Sequence[Credential], at: datetime
-) -> bool:
+) -> None:
     """Make `credentials` the ones that `endpoints` list; what they no longer list stays, as history.
 
-    Returns:
-        Whether something is known now that was not before, by which an unknown record may find its channel.
+    What is known now and was not before may be the channel of unknown records: they are to be looked at again.
     """
     configured, past = load_credentials(connection, upstream)
     before = {c.known_by for c in (*configured, *past)}
-    _follow_renames(connection, upstream, [c for c in configured if c.endpoint in endpoints], credentials, at)
-    channel_ids(connection, upstream, dict.fromkeys((c.channel for c in credentials), (at, at)))
+    kept = [c for c in configured if c.endpoint not in endpoints]  # a list that did not come is still in force
+    _follow_renames(connection, upstream, configured, [*credentials, *kept], at)
+    channel_ids(connection, upstream, dict.fromkeys((c.channel for c in credentials), (at, at)), listed=True)
     connection.execute(UNLIST_CREDENTIALS, {"upstream_id": upstream, "endpoints": list(endpoints)})
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -352,7 +384,23 @@ def save_credentials(
             ],
         )  # fmt: skip
     connection.execute(MARK_CHANNELS, {"upstream_id": upstream})
-    return any(c.known_by not in before for c in credentials)
+    if any(c.known_by not in before for c in credentials):
+        set_resolve_pending(connection, upstream, pending=True)
+
+
+SET_RESOLVE_PENDING = "UPDATE usage.upstream SET resolve_pending = %s WHERE upstream_id = %s"
+SELECT_RESOLVE_PENDING = "SELECT resolve_pending FROM usage.upstream WHERE upstream_id = %s"
+
+
+def set_resolve_pending(connection: Connection, upstream: int, *, pending: bool) -> None:
+    """Note whether unknown records are to be looked at again."""
+    connection.execute(SET_RESOLVE_PENDING, [pending, upstream])
+
+
+def resolve_pending(connection: Connection, upstream: int) -> bool:
+    """Say whether the directory learned something since unknown records were last looked at."""
+    row = connection.execute(SELECT_RESOLVE_PENDING, [upstream]).fetchone()
+    return bool(row and row[0])
 
 
 def _follow_renames(
@@ -364,7 +412,9 @@ def _follow_renames(
     ever = {identity for kind, identity in names if kind == "apikey"}
     for was, now in renames(before, after, ever).items():
         _rename(connection, upstream, was, now, now.name, at)
-    for channel in dict.fromkeys(c.channel for c in after if c.channel.kind == "auth"):
+    files = dict.fromkeys(c.channel for c in after if c.channel.kind == "auth")
+    shared = Counter(c.identity for c in files)
+    for channel in (c for c in files if shared[c.identity] == 1):  # of several names for one, the first stays
         known = names.get((channel.kind, channel.identity))
         if known is not None and known not in (channel.name, suffixed(channel.name, channel.detail)):
             others = [name for key, name in names.items() if key != (channel.kind, channel.identity)]

@@ -13,14 +13,18 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
 
-from worker import database, register, rollup, store
+from worker import database, register, rollup, store, tokens
 from worker.directory import UNKNOWN
 from worker.errors import UsageError
 from worker.load import Loader, normalised, run
 from worker.register import Dimension
+from worker.resolve import Resolution
 from worker.tokens import Normalised, Reported
 
 BATCH_RECORDS = 5000
+NOT_THERE_YET = 0
+"""Stands in a dry run for a channel that the proxy lists and no pass has entered yet."""
+
 BEGINNING, END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -69,6 +73,17 @@ def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = F
         after = step.last
 
 
+def resolve_pending(loader: Loader) -> Resolved | None:
+    """Look again at unknown records if the directory learned something since; None when it did not."""
+    with database.transaction(loader.engine) as connection:
+        if not register.resolve_pending(connection, loader.upstream_id):
+            return None
+    done = resolve_again(loader)
+    with database.transaction(loader.engine) as connection:  # only now: a pass that dies on the way is made up for
+        register.set_resolve_pending(connection, loader.upstream_id, pending=False)
+    return done
+
+
 class _Step(NamedTuple):
     looked_at: int
     moves: Counter[Move]
@@ -90,7 +105,7 @@ def _step(
     if span is None:
         return _Step(0, Counter(), None)
     found = store.stored(connection, list(dimensions), span, after, BATCH_RECORDS)
-    pending, moves = _changed(connection, loader, found, dimensions)
+    pending, moves = _changed(connection, loader, found, dimensions, dry_run=dry_run)
     if not dry_run:
         new_ids = register.dimension_ids(connection, {new for _, _, new in pending})
         changed = [(row, after._replace(dimension_id=new_ids[new])) for row, after, new in pending]
@@ -108,13 +123,18 @@ def _changed(
     loader: Loader,
     found: Sequence[store.Stored],
     dimensions: Mapping[int, Dimension],
+    *,
+    dry_run: bool,
 ) -> tuple[list[tuple[store.Row, store.Row, Dimension]], Counter[Move]]:
     """Return (before, after, its dimension) of the records that another channel or other counts belong to now."""
     names = {c.channel_id: c.channel for c in register.channels(connection, upstream=loader.upstream)}
     seen = {(s.origin, dimensions[s.row.dimension_id].provider) for s in found}
     resolved = {pair: loader.resolve(*pair, fresh=False) for pair in seen}
     channels = {r.channel for r in resolved.values() if r.channel != UNKNOWN}
-    ids = register.channel_ids(connection, loader.upstream_id, dict.fromkeys(channels, (END, BEGINNING)))
+    if dry_run:
+        ids = register.booked_ids(connection, loader.upstream_id, channels)
+    else:
+        ids = register.channel_ids(connection, loader.upstream_id, dict.fromkeys(channels, (END, BEGINNING)))
     pending: list[tuple[store.Row, store.Row, Dimension]] = []
     moves: Counter[Move] = Counter()
     for row, origin in found:
@@ -122,13 +142,24 @@ def _changed(
         resolution = resolved[origin, old.provider]
         if resolution.channel == UNKNOWN:
             continue
-        new = old._replace(channel_id=ids[resolution.channel.kind, resolution.channel.identity])
-        own = Normalised(*row[8:13])
-        counts = normalised(Reported(*row[3:8], None, None), own, old.provider, old.model, resolution)
-        if new != old or counts != own:
+        channel = resolution.channel
+        new = old._replace(channel_id=ids.get((channel.kind, channel.identity), NOT_THERE_YET))
+        counts = _counts(row, old, resolution)
+        if new != old or counts != row[8:13]:
             pending.append((row, _with(row, resolution.rule, counts), new))
-            moves[Move(names[old.channel_id], names[new.channel_id], resolution.rule)] += 1
+            to = names.get(new.channel_id, channel.name)
+            moves[Move(names[old.channel_id], to, resolution.rule)] += 1
     return pending, moves
+
+
+def _counts(row: store.Row, dimension: Dimension, resolution: Resolution) -> Normalised:
+    """Return a record's exclusive counts, now that its credential is known.
+
+    They stay where they came from more than the five reported counts, of which alone the credential could judge.
+    """
+    reported, own = Reported(*row[3:8], None, None), Normalised(*row[8:13])
+    guessed = tokens.normalise(reported, tokens.family(dimension.provider, "", dimension.model))
+    return normalised(reported, own, dimension.provider, dimension.model, resolution) if own == guessed else own
 
 
 def _with(row: store.Row, rule: str, counts: Normalised) -> store.Row:
@@ -154,7 +185,10 @@ def link(engine: Engine, upstream: str, channel_id: int, to: int) -> int:
     """
 
     def work(connection: database.Connection) -> int:
+        rollup.lock(connection)  # what an import commits meanwhile is summed where it stands, after this
         listed = {c.channel_id: c for c in register.channels(connection, upstream=upstream)}
+        if "unknown" in (listed[channel_id].kind, listed[to].kind):
+            raise UsageError("what is unknown is no channel to link: `worker resolve` looks at its records again")
         target = listed[to].linked_to or to
         if target == channel_id:
             raise UsageError(f"channel {channel_id} cannot be linked to itself")

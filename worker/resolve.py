@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from worker.directory import UNKNOWN, Channel, Credential, Directory, is_counter
 
-Rule = Literal["auth_index", "api_key", "none", "ambiguous"]
+Rule = Literal["auth_index", "api_key", "account", "none", "ambiguous"]
 
 API_KEY_AUTH_TYPES = ("apikey", "api_key", "unknown", "")
 """What a record may say of itself when an API key served it; a snapshot says nothing."""
@@ -70,7 +70,7 @@ def resolve(
         ("api_key", directory.by_key.get(source_digest, ()) if may_be_key else ()),
         ("auth_index", _of_account(directory.past_by_auth_index.get(auth_index, ()), account)),
         ("api_key", directory.past_by_key.get(source_digest, ()) if may_be_key else ()),
-        ("none", directory.by_account.get(account.lower(), ()) if match_account and account else ()),
+        ("account", _of_provider(directory.by_account.get(account.lower(), ()), provider) if match_account else ()),
     )
     candidates: dict[str, None] = {}
     for rule, credentials in tries:
@@ -91,6 +91,11 @@ def _of_account(credentials: Sequence[Credential], account: str) -> Sequence[Cre
     if "@" not in account or account.endswith(".json"):
         return credentials
     return [c for c in credentials if c.email in ("", account.lower())]
+
+
+def _of_provider(credentials: Sequence[Credential], provider: str) -> Sequence[Credential]:
+    """Return the credentials of the record's provider: an account alone says too little to go against it."""
+    return [c for c in credentials if not provider or provider.lower() in c.providers.split(" ")]
 
 
 def _narrowed(credentials: Sequence[Credential], provider: str) -> Sequence[Credential]:

@@ -81,7 +81,7 @@ def resolve_once(
         )
         try:
             visit.greet()
-            loader.refresh(source)
+            loader.refresh(source, keep=not dry_run)
         except UpstreamError as e:
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
     return repair.resolve_again(loader, everything=everything, dry_run=dry_run)
@@ -132,8 +132,9 @@ def _pull_and_load(loader: Loader, visit: Visit) -> None:
             _pull(loader, visit)
         except (UpstreamError, JournalError) as e:
             failed = e
-    if loader.learned:  # after the pull: the proxy forgets sooner than the database does
-        visit.result.resolved = sum(repair.resolve_again(loader).moves.values())
+    again = repair.resolve_pending(loader)  # after the pull: the proxy forgets sooner than the database does
+    if again is not None:
+        visit.result.resolved = sum(again.moves.values())
     if failed is not None:
         raise failed
 

@@ -14,8 +14,10 @@ CREATE TABLE usage.upstream (
     upstream_id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
     newest_record_at timestamptz,
-    records_complete_from date
+    records_complete_from date,
+    resolve_pending boolean NOT NULL DEFAULT false
 );
+COMMENT ON COLUMN usage.upstream.resolve_pending IS 'Whether the directory learned something since unknown records were last looked at.';
 COMMENT ON COLUMN usage.upstream.records_complete_from IS 'The first day whose records are all still here; NULL when none was ever dropped.';
 
 CREATE TABLE usage.channel (
@@ -370,7 +372,8 @@ SELECT
     r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd,
     r.service_tier, r.reasoning_effort, r.latency_ms, r.ttft_ms,
     b.loaded_at AS synced_at,
-    encode(r.event_key, 'hex') AS record_id
+    encode(r.event_key, 'hex') AS record_id,
+    CASE WHEN r.channel_rule = 'ambiguous' THEN o.candidates END AS channel_candidates
 FROM usage.record AS r
 JOIN usage.dimension AS d USING (dimension_id)
 JOIN usage.channel AS c USING (channel_id)
