@@ -216,7 +216,9 @@ NO_USAGE = [name for name in ALL if name not in QUEUES and name not in SNAPSHOTS
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_queue_answer_of_the_corpus_is_read_exactly(name):
-    assert decode_queue(corpus(name)) == Decoded(records=QUEUES[name], bad=[])
+    told = "7.2.140" in name  # the version that breaks its counts down itself
+    expected = [msgspec.structs.replace(r, classified=told and not r.normalised.unclassified) for r in QUEUES[name]]
+    assert decode_queue(corpus(name)) == Decoded(records=expected, bad=[])
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)

@@ -553,7 +553,7 @@ def clean(value: str) -> str:
     """Replace what PostgreSQL refuses in text, NUL and lone surrogates, by the replacement character."""
     if value.isascii():
         return value.replace("\0", "\ufffd") if "\0" in value else value
-    return value.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _reported(tokens: _Tokens | None) -> Reported:
