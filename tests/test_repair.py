@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from support import KEY, RENDERINGS, SEED, SELECT_WAITING, Books, calls, proxy, wait_until
 
-from worker import database, decode, register, repair, rollup, store, sync, traffic
+from worker import database, decode, repair, rollup, roster, store, sync, traffic
 from worker.config import Upstream
 from worker.errors import BusyError, UsageError
 from worker.load import PassResult
@@ -65,7 +65,7 @@ def booked(books):
 
 def channels(books, name=None):
     with database.transaction(books.engine) as connection:
-        return register.channels(connection, which=name)
+        return roster.listed(connection, which=name)
 
 
 def channel(books, name):
@@ -683,7 +683,7 @@ def test_a_label_outlives_a_rename_in_the_proxy(books):
         books.sync(simulator)
         with database.transaction(books.engine) as connection:
             one = channel(books, "OpenRouter").channel_id
-            register.label_channel(connection, one, "Team A", datetime.now(UTC))
+            roster.label(connection, one, "Team A", datetime.now(UTC))
         simulator.traffic = changed(rename("OpenRouter", "OpenRouter EU"))
         books.sync(simulator)
         books.require_exactly(on(calls(300), "OpenRouter", "Team A", "OpenRouter EU"))
@@ -789,7 +789,7 @@ def test_a_link_that_fails_on_its_way_moves_nothing(books, monkeypatch):
         def failing(*_):
             raise KeyboardInterrupt
 
-        for room, step in ((rollup, "apply"), (register, "link_channel"), (store, "move_dimensions")):
+        for room, step in ((rollup, "apply"), (roster, "link"), (store, "move_dimensions")):
             with monkeypatch.context() as patched:
                 patched.setattr(room, step, failing)
                 with pytest.raises(KeyboardInterrupt):
@@ -994,7 +994,7 @@ def act(books, simulator, name, action, number):
         simulator.refuse(None)
     elif action == "link":
         with database.transaction(books.engine) as connection:
-            found = [c for c in register.channels(connection, upstream=name) if c.kind == "apikey"]
+            found = [c for c in roster.listed(connection, upstream=name) if c.kind == "apikey"]
         if found:
             pair = found[number % len(found)], found[number // 7 % len(found)]
             try:

@@ -20,7 +20,7 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, directory, register, rollup, store, tokens
+from worker import database, decode, directory, register, rollup, roster, store, tokens
 from worker.config import Config
 from worker.directory import UNKNOWN, Directory
 from worker.errors import TransientDatabaseError, UpstreamBanned, UpstreamError, UpstreamRefused, WorkerError
@@ -83,7 +83,7 @@ class Loader:
             self.keyring = Keyring(database.pepper(connection, pepper))
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
             self.upstream_id = register.upstream_id(connection, upstream)
-            self.directory = directory.build(*register.load_credentials(connection, self.upstream_id))
+            self.directory = directory.build(*roster.load_credentials(connection, self.upstream_id))
         self._accounts = self._accounts_of(self.directory)
         self.run_id: int | None = None
         self._match_account = match_account
@@ -170,9 +170,9 @@ class Loader:
 
         def save(connection: database.Connection) -> Directory:
             if keep:
-                register.save_credentials(connection, self.upstream_id, list(listed), found, now())
-                return directory.build(*register.load_credentials(connection, self.upstream_id))
-            configured, past = register.load_credentials(connection, self.upstream_id)
+                roster.save_credentials(connection, self.upstream_id, list(listed), found, now())
+                return directory.build(*roster.load_credentials(connection, self.upstream_id))
+            configured, past = roster.load_credentials(connection, self.upstream_id)
             current = [*found, *(c for c in configured if c.endpoint not in listed)]
             return directory.build(current, [*past, *configured])
 
@@ -278,7 +278,7 @@ class Loader:
 
         def enter(connection: database.Connection) -> tuple[dict[tuple[str, str], int], dict[bytes, int]]:
             return (
-                register.channel_ids(connection, self.upstream_id, channels),
+                roster.channel_ids(connection, self.upstream_id, channels),
                 register.client_key_ids(connection, self.upstream_id, keys),
             )
 

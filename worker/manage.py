@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from worker import database, register, repair, show, state
+from worker import database, register, repair, roster, show, state
 from worker.decode import clean, text
 from worker.errors import UsageError
 from worker.load import now
@@ -30,7 +30,7 @@ WhichKey = Annotated[str, typer.Argument(metavar="KEY", help="Number, mask or la
 def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every channel ever seen."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
-        found = register.channels(connection, upstream=upstream)
+        found = roster.listed(connection, upstream=upstream)
     rows = [{**c._asdict(), "rate": format(c.rate_multiplier.normalize(), "f")} for c in found]
     shown = ("channel_id", "upstream", "channel", "kind", "configured", "linked_to", "rate", "last_seen_at")
     _print("Channels", rows if not as_json else [c._asdict() for c in found], shown, as_json=as_json)
@@ -43,8 +43,8 @@ def channels_show(which: Which, upstream: UpstreamName = None) -> None:
         channel = _channel(connection, which, upstream)
         document = {
             **channel._asdict(),
-            "names": register.channel_history(connection, channel.channel_id),
-            "credentials": register.channel_credentials(connection, channel.channel_id),
+            "names": roster.history(connection, channel.channel_id),
+            "credentials": roster.credentials_of(connection, channel.channel_id),
         }
     show.json_document(document)
 
@@ -58,7 +58,7 @@ def channels_rename(
     """Give a channel a label; its past goes by it too."""
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        register.label_channel(connection, channel.channel_id, _label(label) or None, now())
+        roster.label(connection, channel.channel_id, _label(label) or None, now())
     show.say(f"channel {channel.channel_id}: {channel.channel} -> {_label(label) or channel.configured_name}")
 
 
@@ -87,7 +87,7 @@ def channels_set_rate(
     multiplier = _decimal(rate)
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        register.set_rate(connection, channel.channel_id, multiplier)
+        roster.set_rate(connection, channel.channel_id, multiplier)
     show.say(f"{channel.channel}: rate multiplier {multiplier}")
 
 
@@ -116,9 +116,9 @@ def keys_rename(
     show.say(f"client key {key.client_key_id}: {key.client_key} -> {_label(label) or key.mask}")
 
 
-def _channel(connection: database.Connection, which: str, upstream: str | None) -> register.ListedChannel:
+def _channel(connection: database.Connection, which: str, upstream: str | None) -> roster.ListedChannel:
     name = clean(which).strip()
-    found = register.channels(connection, upstream=upstream, which=name)
+    found = roster.listed(connection, upstream=upstream, which=name)
     found = [c for c in found if str(c.channel_id) == name] or found
     return _only(found, name, "channel", [f"{c.channel_id} ({c.upstream}: {c.channel})" for c in found])
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
 
-from worker import database, register, rollup, store, tokens
+from worker import database, register, rollup, roster, store, tokens
 from worker.directory import UNKNOWN
 from worker.errors import UsageError
 from worker.load import Loader, normalised, run
@@ -76,11 +76,11 @@ def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = F
 def resolve_pending(loader: Loader) -> Resolved | None:
     """Look again at unknown records if the directory learned something since; None when it did not."""
     with database.transaction(loader.engine) as connection:
-        if not register.resolve_pending(connection, loader.upstream_id):
+        if not roster.resolve_pending(connection, loader.upstream_id):
             return None
     done = resolve_again(loader)
     with database.transaction(loader.engine) as connection:  # only now: a pass that dies on the way is made up for
-        register.set_resolve_pending(connection, loader.upstream_id, pending=False)
+        roster.set_resolve_pending(connection, loader.upstream_id, pending=False)
     return done
 
 
@@ -99,7 +99,7 @@ def _step(
     everything: bool,
     dry_run: bool,
 ) -> _Step:
-    channel_ids = register.ids_of_kind(connection, loader.upstream_id, None if everything else "unknown")
+    channel_ids = roster.ids_of_kind(connection, loader.upstream_id, None if everything else "unknown")
     dimensions = register.dimensions_of(connection, channel_ids)
     span = rollup.span_of(connection, list(dimensions)) if dimensions else None
     if span is None:
@@ -127,14 +127,14 @@ def _changed(
     dry_run: bool,
 ) -> tuple[list[tuple[store.Row, store.Row, Dimension]], Counter[Move]]:
     """Return (before, after, its dimension) of the records that another channel or other counts belong to now."""
-    names = {c.channel_id: c.channel for c in register.channels(connection, upstream=loader.upstream)}
+    names = {c.channel_id: c.channel for c in roster.listed(connection, upstream=loader.upstream)}
     seen = {(s.origin, dimensions[s.row.dimension_id].provider) for s in found}
     resolved = {pair: loader.resolve(*pair, fresh=False) for pair in seen}
     channels = {r.channel for r in resolved.values() if r.channel != UNKNOWN}
     if dry_run:
-        ids = register.booked_ids(connection, loader.upstream_id, channels)
+        ids = roster.booked_ids(connection, loader.upstream_id, channels)
     else:
-        ids = register.channel_ids(connection, loader.upstream_id, dict.fromkeys(channels, (END, BEGINNING)))
+        ids = roster.channel_ids(connection, loader.upstream_id, dict.fromkeys(channels, (END, BEGINNING)))
     pending: list[tuple[store.Row, store.Row, Dimension]] = []
     moves: Counter[Move] = Counter()
     for row, origin in found:
@@ -186,7 +186,7 @@ def link(engine: Engine, upstream: str, channel_id: int, to: int) -> int:
 
     def work(connection: database.Connection) -> int:
         rollup.lock(connection)  # what an import commits meanwhile is summed where it stands, after this
-        listed = {c.channel_id: c for c in register.channels(connection, upstream=upstream)}
+        listed = {c.channel_id: c for c in roster.listed(connection, upstream=upstream)}
         if "unknown" in (listed[channel_id].kind, listed[to].kind):
             raise UsageError("what is unknown is no channel to link: `worker resolve` looks at its records again")
         target = listed[to].linked_to or to
@@ -196,7 +196,7 @@ def link(engine: Engine, upstream: str, channel_id: int, to: int) -> int:
         becomes = {i: d._replace(channel_id=target) for i, d in old.items()}
         new_ids = register.dimension_ids(connection, set(becomes.values()))
         moved = _book(connection, {i: new_ids[d] for i, d in becomes.items()})
-        register.link_channel(connection, channel_id, target)
+        roster.link(connection, channel_id, target)
         return moved
 
     with database.upstream_lock(engine, upstream):

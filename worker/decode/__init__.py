@@ -1,0 +1,39 @@
+"""Bytes → Record: the only room that spells the field names of a usage payload (pure).
+
+One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `payload` takes answers
+and files apart, `record` reads one item, `aside` keeps what could not be read.
+"""
+
+from worker.decode.aside import decode_quarantined, hidden, set_aside
+from worker.decode.payload import CHUNK_RECORDS, Decoded, decode_lines, decode_queue, decode_snapshot
+from worker.decode.record import (
+    COUNT_MAX,
+    DURATION_MAX_MS,
+    TEXT_MAX_CHARS,
+    BadRecord,
+    BadValueError,
+    Record,
+    clean,
+    text,
+    timestamp_ns,
+)
+
+__all__ = [
+    "CHUNK_RECORDS",
+    "COUNT_MAX",
+    "DURATION_MAX_MS",
+    "TEXT_MAX_CHARS",
+    "BadRecord",
+    "BadValueError",
+    "Decoded",
+    "Record",
+    "clean",
+    "decode_lines",
+    "decode_quarantined",
+    "decode_queue",
+    "decode_snapshot",
+    "hidden",
+    "set_aside",
+    "text",
+    "timestamp_ns",
+]
