@@ -378,7 +378,7 @@ def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> No
         return
     names = (
         "upstream", "mode", "pulled", "inserted", "duplicates", "quarantined", "unknown_channel", "possible_loss",
-        "journal_entries",
+        "resolved", "journal_entries",
     )  # fmt: skip
     rows = [{name: getattr(r, name) for name in names} for r in results]
     if rows:

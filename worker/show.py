@@ -36,7 +36,7 @@ HEADINGS = {
     "channel_id": "number",
     "client_key_id": "number",
 }
-QUIET = ("warmups", "journal_entries", "cache_write_tokens", "unclassified_tokens", "cost_usd")
+QUIET = ("warmups", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens", "cost_usd")
 """Columns that a table leaves out when they say nothing."""
 
 LEAST_MISSED = (

@@ -113,20 +113,16 @@ class Visit(NamedTuple):
 
 def _pull_and_load(loader: Loader, visit: Visit) -> None:
     """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer."""
-    result = visit.result
-    refused: WorkerError | None = None
+    failed: WorkerError | None = None
     try:
         visit.greet()
         loader.refresh(visit.source)
     except UpstreamError as e:
-        refused = e
-    if result.statistics_enabled is False:
-        log.warning(
-            "upstream.statistics_off",
-            remedy="set usage-statistics-enabled: true in the proxy's configuration",
-        )
-    _load_journal(loader, visit.journal, result)
-    failed = refused
+        failed = e
+    if visit.result.statistics_enabled is False:
+        remedy = "set usage-statistics-enabled: true in the proxy's configuration"
+        log.warning("upstream.statistics_off", remedy=remedy)
+    _load_journal(loader, visit.journal, visit.result)
     if failed is None:
         try:
             _pull(loader, visit)
