@@ -192,7 +192,7 @@ def test_a_database_without_tables_is_exit_5_and_says_what_to_do(empty_database_
 def test_a_database_that_is_newer_is_exit_5_and_what_was_popped_is_kept(books):
     books.ask("UPDATE usage.schema_version SET version_num = '9999'")
     with proxy("queue", calls(100)) as simulator:
-        for command in (["migrate"], ["migrate", "--check"], ["sync", "--once"]):
+        for command in (["migrate"], ["migrate", "--check"], ["rebuild"], ["quarantine", "retry"], ["sync", "--once"]):
             finished = without_traceback(books.worker(simulator, *command))
             assert finished.code == 5, command
             assert "9999" in finished.stderr

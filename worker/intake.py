@@ -65,6 +65,7 @@ def retry_quarantined(config: Config, engine: Engine, ids: Sequence[int]) -> lis
         engine: the database.
         ids: which ones; all when empty.
     """
+    database.schema_version(engine)  # refuses one that is newer than this program
     results: dict[str, PassResult] = {}
     loaders: dict[str, Loader] = {}
     after, page = 0, 500

@@ -253,6 +253,7 @@ def rebuild(
     """
     if timezone is not None and (since or until):
         raise UsageError("--timezone cuts every day anew: leave out --since and --until")
+    database.schema_version(engine)  # refuses one that is newer than this program
 
     def work(connection: database.Connection) -> Rebuilt:
         rollup.lock(connection)
