@@ -22,6 +22,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL, make_url
+from support import Books
 
 from worker.embedded import THROWAWAY, EmbeddedPostgres
 
@@ -179,3 +180,10 @@ def server_folder() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     _remove(folder)
+
+
+@pytest.fixture
+def books(database_url: str, tmp_path: Path) -> Iterator[Books]:
+    """A database and a data folder of one test's own, with the ledger to hold them against."""
+    with Books(database_url, tmp_path) as books:
+        yield books

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from support import KEY, Books
+from support import KEY
 
 from worker import repair, sync
 from worker.config import Channels, Upstream
@@ -66,12 +66,6 @@ def channel(credentials, *question, **more):
 
 
 # -- whole passes --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
 
 
 @pytest.fixture

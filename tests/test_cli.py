@@ -27,12 +27,6 @@ MODULE = (sys.executable, "-W", "error", "-m", "worker")
 
 
 @pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
-@pytest.fixture
 def filled(books):
     """Books that hold 500 calls."""
     with proxy("queue", calls(500)) as simulator:
@@ -623,6 +617,8 @@ def test_retry_loads_what_can_be_read_now_and_the_rollups_with_it(quarantined):
     quarantined.require_exactly([*calls(40), replace(calls(41)[40], client_key=BAD_KEY, timestamp_ns=at)])
     again = quarantined.worker(None, "quarantine", "retry", "--json")
     assert (again.code, again.json[0]["inserted"], again.json[0]["quarantined"]) == (6, 0, 2)
+    noted = "SELECT inserted, quarantined FROM usage_api.v1_sync_runs WHERE kind = 'retry' ORDER BY run_id"
+    assert quarantined.ask(noted) == [(0, 3), (1, 0), (0, 2)]
 
 
 def test_a_record_that_was_retried_and_comes_again_off_the_proxy_is_one(quarantined):

@@ -29,12 +29,6 @@ FROM usage.record AS r JOIN usage.batch AS b USING (batch_id) GROUP BY 1 ORDER B
 """
 
 
-@pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
 def require_all_is_well(books, simulator, usages):
     """What must hold once the next pass has gone through."""
     finished = books.worker(simulator, *SYNC)

@@ -35,12 +35,6 @@ OF_KEY = "SELECT client_key, sum(requests)::int FROM usage_api.v1_daily GROUP BY
 
 
 @pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
-@pytest.fixture
 def filled(books):
     """Books that hold 400 calls."""
     with proxy("queue", calls(400)) as simulator:

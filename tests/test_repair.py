@@ -37,12 +37,6 @@ WHERE c.name = %s ORDER BY n.since
 """
 
 
-@pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
 def broken(simulator):
     """From now on, no mapping endpoint answers."""
     for mapping in MAPPINGS:

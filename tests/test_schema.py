@@ -53,12 +53,6 @@ ROLES = "SELECT rolname FROM pg_roles WHERE rolname IN ('usage_owner', 'usage_re
 
 
 @pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
-@pytest.fixture
 def roles(books):
     """Books in whose server the three roles are: an account that may not make roles does without."""
     if len(books.ask(ROLES)) != 3:

@@ -37,12 +37,6 @@ WHERE table_schema IN ('usage', 'usage_api') ORDER BY 1, 2
 DEBUG = {"WORKER_LOG_LEVEL": "debug"}
 
 
-@pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
 class Said:
     """All that commands print, by command."""
 

@@ -20,12 +20,6 @@ MAPPINGS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def books(database_url, tmp_path):
-    with Books(database_url, tmp_path) as books:
-        yield books
-
-
 def popped(simulator):
     return [path for _, path, _ in simulator.requests if "/usage-queue" in path]
 

@@ -314,7 +314,7 @@ def quarantine_list(
 @quarantine_app.command("show")
 def quarantine_show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
     """Print one record as it came, its secrets replaced."""
-    found = _quarantined(limit=1, one=number)
+    found = _quarantined(limit=1, ids=[number])
     if not found:
         raise UsageError(f"no record {number} is in quarantine")
     show.json_document(found[0]._asdict())
@@ -346,9 +346,9 @@ def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID..."
 # -- shared -----------------------------------------------------------------------------------------------------
 
 
-def _quarantined(*, limit: int, one: int | None = None) -> list[store.Quarantined]:
+def _quarantined(*, limit: int, ids: list[int] | None = None) -> list[store.Quarantined]:
     with database.opened(configured()) as engine, database.transaction(engine) as connection:
-        return store.quarantined(connection, limit=limit, one=one)
+        return store.quarantined(connection, limit=limit, ids=ids)
 
 
 def _print_figures(figures: report.Figures, style: Format = Format.TABLE) -> None:

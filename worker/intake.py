@@ -19,6 +19,7 @@ from worker.sync import concluded, noted
 
 SNAPSHOT_MARK = re.compile(rb'"(?:apis|usage)"\s*:')
 HEAD_BYTES = 1 << 16
+PAGE_RECORDS = 500
 GZIP_MAGIC = b"\x1f\x8b"
 
 Progress = Callable[[int], None]
@@ -64,28 +65,38 @@ def retry_quarantined(config: Config, engine: Engine, ids: Sequence[int]) -> lis
         config: for time zone and pepper.
         engine: the database.
         ids: which ones; all when empty.
+
+    Returns:
+        One pass for each upstream that has any; `quarantined` counts those that stay.
     """
     database.schema_version(engine)  # refuses one that is newer than this program
-    results: dict[str, PassResult] = {}
-    loaders: dict[str, Loader] = {}
-    after, page = 0, 500
-    while True:
-        with database.transaction(engine) as connection:
-            found = store.quarantined(connection, limit=page, after=after)
-        for kept in found:
-            if not ids or kept.quarantine_id in ids:
-                name = kept.upstream
-                result = results.setdefault(name, PassResult(upstream=name, kind="retry"))
-                loader = (
-                    loaders[name] if name in loaders else loaders.setdefault(name, open_loader(config, engine, name))
+    wanted = ids or None
+    with database.transaction(engine) as connection:
+        upstreams = store.quarantined_upstreams(connection, wanted)
+    return [_retry(open_loader(config, engine, upstream), wanted) for upstream in upstreams]
+
+
+def _retry(loader: Loader, ids: Sequence[int] | None) -> PassResult:
+    result = PassResult(upstream=loader.upstream, kind="retry")
+
+    def work() -> None:
+        after = 0
+        while True:
+            with database.transaction(loader.engine) as connection:
+                found = store.quarantined(
+                    connection, limit=PAGE_RECORDS, ids=ids, upstream=loader.upstream, after=after
                 )
-                _retry(loader, kept, result)
-        if len(found) < page:
-            return [concluded(result) for result in results.values()]
-        after = found[-1].quarantine_id
+            if not found:
+                return
+            for kept in found:
+                _retry_one(loader, kept, result)
+            after = found[-1].quarantine_id
+
+    noted(loader, None, result, work)
+    return concluded(result)
 
 
-def _retry(loader: Loader, kept: store.Quarantined, result: PassResult) -> None:
+def _retry_one(loader: Loader, kept: store.Quarantined, result: PassResult) -> None:
     record = decode.decode_quarantined(kept.payload) if kept.retryable else None
     if record is None:
         result.pulled += 1

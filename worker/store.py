@@ -286,9 +286,18 @@ SELECT_QUARANTINE = """
 SELECT q.quarantine_id, u.name, q.first_seen_at, q.reason, q.retryable, q.payload
 FROM usage.quarantine AS q
 JOIN usage.upstream AS u USING (upstream_id)
-WHERE (%(id)s::bigint IS NULL OR q.quarantine_id = %(id)s) AND q.quarantine_id > %(after)s
+WHERE (%(ids)s::bigint[] IS NULL OR q.quarantine_id = ANY(%(ids)s))
+  AND (%(upstream)s::text IS NULL OR u.name = %(upstream)s)
+  AND q.quarantine_id > %(after)s
 ORDER BY q.quarantine_id
 LIMIT %(limit)s
+"""
+SELECT_QUARANTINE_UPSTREAMS = """
+SELECT DISTINCT u.name
+FROM usage.quarantine AS q
+JOIN usage.upstream AS u USING (upstream_id)
+WHERE %(ids)s::bigint[] IS NULL OR q.quarantine_id = ANY(%(ids)s)
+ORDER BY u.name
 """
 
 
@@ -303,10 +312,23 @@ class Quarantined(NamedTuple):
     payload: str
 
 
-def quarantined(connection: Connection, *, limit: int, one: int | None = None, after: int = 0) -> list[Quarantined]:
-    """Return the records in quarantine by their number, those beyond `after`, or the `one` asked for."""
-    arguments = {"id": one, "after": after, "limit": limit}
+def quarantined(
+    connection: Connection,
+    *,
+    limit: int,
+    ids: Sequence[int] | None = None,
+    upstream: str | None = None,
+    after: int = 0,
+) -> list[Quarantined]:
+    """Return records in quarantine in the order of their number: those beyond `after`, of `ids`, of one upstream."""
+    arguments = {"ids": list(ids) if ids is not None else None, "upstream": upstream, "after": after, "limit": limit}
     return [Quarantined(*row) for row in connection.execute(SELECT_QUARANTINE, arguments)]
+
+
+def quarantined_upstreams(connection: Connection, ids: Sequence[int] | None) -> list[str]:
+    """Return the names of the upstreams that have records in quarantine, those of `ids` where they are given."""
+    arguments = {"ids": list(ids) if ids is not None else None}
+    return [name for (name,) in connection.execute(SELECT_QUARANTINE_UPSTREAMS, arguments)]
 
 
 DELETE_QUARANTINE = "DELETE FROM usage.quarantine WHERE quarantine_id = ANY(%s)"

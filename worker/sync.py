@@ -30,7 +30,7 @@ from worker.errors import (
     UpstreamUnsupported,
     WorkerError,
 )
-from worker.journal import Journal, JournalEntry
+from worker.journal import Journal
 from worker.load import Loader, PassResult, now, open_loader, run
 from worker.refusal import Refusals
 from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
@@ -74,13 +74,9 @@ def resolve_once(
     """
     database.upgrade(engine)
     loader = open_loader(config, engine, upstream.name)
-    journal = Journal(config.data_dir, upstream.name, config.journal.max_bytes)
     with Source(upstream) as source:
-        visit = Visit(
-            upstream, source, journal, Refusals(config.data_dir, upstream), PassResult(upstream=upstream.name)
-        )
         try:
-            visit.greet()
+            _greet(source, Refusals(config.data_dir, upstream))
             loader.refresh(source, keep=not dry_run)
         except UpstreamError as e:
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
@@ -96,26 +92,28 @@ class Visit(NamedTuple):
     refusals: Refusals
     result: PassResult
 
-    def greet(self) -> None:
-        """Ask the one question that is safe: whether the proxy is there, takes the key, and records usage.
 
-        Raises:
-            UpstreamError: it is not there, or the key is refused, now or not long ago.
-        """
-        self.refusals.check(now())
-        try:
-            self.result.statistics_enabled = self.source.statistics_enabled()
-        except (UpstreamRefused, UpstreamBanned) as e:
-            self.refusals.remember(e, now())
-            raise
-        self.refusals.forget()
+def _greet(source: Source, refusals: Refusals) -> bool | None:
+    """Ask the one question that is safe: whether the proxy is there, takes the key, and records usage.
+
+    Raises:
+        UpstreamError: it is not there, or the key is refused, now or not long ago.
+    """
+    refusals.check(now())
+    try:
+        enabled = source.statistics_enabled()
+    except (UpstreamRefused, UpstreamBanned) as e:
+        refusals.remember(e, now())
+        raise
+    refusals.forget()
+    return enabled
 
 
 def _pull_and_load(loader: Loader, visit: Visit) -> None:
     """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer."""
     failed: WorkerError | None = None
     try:
-        visit.greet()
+        visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
         loader.refresh(visit.source)
     except UpstreamError as e:
         failed = e
@@ -206,16 +204,12 @@ class _QueueReader:
 def _load_journal(loader: Loader, journal: Journal, result: PassResult) -> None:
     """Load what a crash or an outage left behind, oldest first."""
     for entry in journal.entries():
-        _load_entry(loader, entry, result)
+        loader.load(entry.entry_id, decode.decode_queue(entry.payload), result)
         journal.drop(entry)
         log.info("journal.loaded", entry=entry.entry_id, bytes=len(entry.payload))
     for path in journal.damaged():
         remedy = "its content is not what was written; try `worker import` on it, then remove it"
         log.error("journal.damaged", file=str(path), remedy=remedy)
-
-
-def _load_entry(loader: Loader, entry: JournalEntry, result: PassResult) -> None:
-    loader.load(entry.entry_id, decode.decode_queue(entry.payload), result)
 
 
 def _load_snapshot(loader: Loader, source: Source, result: PassResult) -> None:
@@ -234,7 +228,7 @@ def _pull_into_journal(visit: Visit) -> None:
     if visit.upstream.mode == "snapshot":
         return
     try:
-        visit.greet()
+        visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
         _QueueReader(visit.journal, visit.result, None).drain(visit.source)
     except NotFoundError:
         return

@@ -40,7 +40,6 @@ _WORDS = {
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"?|[^\s{}\[\]:,"]+', re.DOTALL)
 _SHORT_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
 KEPT_MAX_CHARS = 4000
-QUOTED_MAX_CHARS = 60
 
 
 def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
@@ -73,8 +72,9 @@ def hidden(secret: str, keyring: Keyring) -> str:
 def _kept(name: str, value: Any, keyring: Keyring) -> Any:
     """Return a field's value as it is kept: numbers, names, digests; anything else by its kind."""
     if name in _SECRET:
-        text_ = value.strip() if name == "source" and isinstance(value, str) else value
-        return hidden(clean(text_), keyring) if isinstance(text_, str) else _kind(text_)
+        if not isinstance(value, str):
+            return _kind(value)
+        return hidden(clean(value.strip() if name == "source" else value), keyring)
     if name == "fail":
         fail = soft("fail", value)
         word = error_word(fail) if isinstance(fail, Fail) else None
