@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -24,7 +25,7 @@ import psycopg
 from pydantic import SecretStr
 
 from worker import database, rollup, sync, traffic
-from worker.config import Config, Rollup, Upstream
+from worker.config import Config, OwnPrice, Prices, Rollup, Upstream
 from worker.secret import Keyring
 from worker.simulator import Simulator
 from worker.traffic import Rendering, Totals, Traffic, Usage
@@ -51,6 +52,21 @@ LATENCY_BOUNDS_MS = {
     "latency_le_10s": 10_000, "latency_le_30s": 30_000, "latency_le_60s": 60_000, "latency_le_120s": 120_000,
     "latency_le_300s": 300_000,
 }  # fmt: skip
+PRICES = Prices(
+    dataset=False,
+    own=(
+        OwnPrice(
+            model="*",
+            input_usd_per_mtok=Decimal(2),
+            cache_read_usd_per_mtok=Decimal("0.25"),
+            cache_write_usd_per_mtok=Decimal("2.5"),
+            output_usd_per_mtok=Decimal(8),
+            request_usd=Decimal("0.001"),
+        ),
+    ),
+)
+"""What every model costs where a test does not say otherwise."""
+
 COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd")
 MEASURES = (*SUMS, *LATENCY_BOUNDS_MS, "unpriced_requests", *COSTS)
 
@@ -103,10 +119,32 @@ def expected(usages: Iterable[Usage], zone: str, rendering: Rendering, keyring: 
     ledger = list(usages)
     sums: Sums = {}
     histogram = _histogram(ledger, ZoneInfo(zone), rendering)
+    costs = _costs(ledger, ZoneInfo(zone), rendering)
     for key, total in traffic.totals(ledger, ZoneInfo(zone), rendering).items():
-        measures = [getattr(total, name) for name in SUMS] + histogram[key] + [total.requests]
+        measures = [getattr(total, name) for name in SUMS] + histogram[key]
         shown = key._replace(client_key=keyring.label(key.client_key))
-        sums[tuple(shown)] = (*measures, *[None] * len(COSTS))
+        unpriced, *cost = costs[key]
+        priced = unpriced < total.requests
+        sums[tuple(shown)] = (*measures, unpriced, *(cost if priced else [None] * len(COSTS)))
+    return sums
+
+
+def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering) -> dict[Any, list[Any]]:
+    """Requests without a cost, and the four costs, by PRICES: with the arithmetic of a receipt."""
+    sums: dict[Any, list[Any]] = {}
+    for usage in usages:
+        day = datetime.fromtimestamp(usage.timestamp_ns // 10**9, zone).date()
+        row = sums.setdefault(traffic.totals_key(usage, day, rendering), [0, *[Decimal(0)] * len(COSTS)])
+        n = traffic.normalised(usage, rendering)
+        success = traffic.outcome(usage, rendering) == "success"
+        if n.unclassified:
+            row[0] += 1
+            continue
+        read, write = n.cache_read * Decimal("0.25"), n.cache_write * Decimal("2.5")
+        tokens = n.uncached_input * Decimal(2) + read + write + n.billed_output * Decimal(8)
+        cost = tokens / 1_000_000 + (Decimal("0.001") if success else 0)
+        for place, amount in enumerate((cost, cost, read / 1_000_000, write / 1_000_000), start=1):
+            row[place] += amount
     return sums
 
 
@@ -165,10 +203,11 @@ class Books:
         return sync.sync_once(self.config(one), self.engine, one)
 
     def config(self, *upstream: Upstream, **more: Any) -> Config:
-        return Config(data_dir=self.folder, upstream=upstream, rollup=Rollup(timezone=self.timezone), **more)
+        given = {"prices": PRICES, **more}
+        return Config(data_dir=self.folder, upstream=upstream, rollup=Rollup(timezone=self.timezone), **given)
 
     def loader(self, upstream: str = "default") -> sync.Loader:
-        return sync.Loader(self.engine, upstream, pepper="", timezone=self.timezone)
+        return sync.Loader(self.engine, upstream, pepper="", timezone=self.timezone, prices=PRICES)
 
     def ask(self, statement: str, arguments: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         cursor = self._connection.execute(statement, arguments)
@@ -245,7 +284,10 @@ class Books:
             "WORKER_DATA_DIR": str(self.folder),
             "WORKER_TIMEZONE": self.timezone,
             "WORKER_LOG_FORMAT": "json",
+            "WORKER__PRICES__DATASET": "false",
         }
+        for name, value in PRICES.own[0].model_dump(mode="json", exclude_defaults=True).items():
+            found[f"WORKER__PRICES__OWN__0__{name.upper()}"] = str(value)
         if simulator is not None:
             found |= {"WORKER_UPSTREAM_URL": simulator.url, "WORKER_UPSTREAM_KEY": KEY}
             found |= {"WORKER__UPSTREAM__0__QUEUE_COUNT": "500"}

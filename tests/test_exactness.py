@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support import KEY, Books, calls, differing, proxy
+from support import KEY, PRICES, Books, calls, differing, proxy
 
 from worker import database, decode, sync, traffic
 from worker.config import Journal, Upstream
@@ -261,7 +261,7 @@ def test_two_workers_that_load_the_same_and_more_lose_nothing_and_double_nothing
 
     def load(order):
         engine = database.connect(books.url)
-        loader = Loader(engine, "default", pepper="", timezone="UTC")
+        loader = Loader(engine, "default", pepper="", timezone="UTC", prices=PRICES)
         result = PassResult(upstream="default")
         together.wait(timeout=30)
         for number in order:
@@ -284,7 +284,7 @@ def test_the_same_batch_in_two_workers_at_once_is_loaded_by_one_of_them(books):
 
     def load():
         engine = database.connect(books.url)
-        loader = Loader(engine, "default", pepper="", timezone="UTC")
+        loader = Loader(engine, "default", pepper="", timezone="UTC", prices=PRICES)
         result = PassResult(upstream="default")
         together.wait(timeout=30)
         loader.load("the same", decode.decode_queue(payload), result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,8 @@ from worker import __version__, config, database, demo, intake, log, repair, rep
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
+from worker.manage_prices import prices_app, reprice
+from worker.options import Json, Since, Until, UpstreamName, day
 from worker.state import State, configured
 
 DIFFERENCES_SHOWN = 50
@@ -36,6 +38,8 @@ app.add_typer(config_app, name="config")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(channels_app, name="channels")
 app.add_typer(keys_app, name="keys")
+app.add_typer(prices_app, name="prices")
+app.command("reprice")(reprice)
 
 
 class Format(StrEnum):
@@ -56,12 +60,6 @@ class What(StrEnum):
     DAILY = "daily"
     HOURLY = "hourly"
     SUMMARY = "summary"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, in the rollup time zone.")]
-Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
-UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
 
 
 def main() -> None:
@@ -208,7 +206,7 @@ def report_command(
     as_json: Json = False,
 ) -> None:
     """Print usage figures, from the rollups."""
-    first, last = _day("--since", since), _day("--until", until)
+    first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
         figures = report.usage(engine, what.value, since=first, until=last, upstream=upstream)
     _print_figures(figures, Format.JSON if as_json else style)
@@ -217,7 +215,7 @@ def report_command(
 @app.command()
 def verify(since: Since = None, until: Until = None, as_json: Json = False) -> None:
     """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
-    first, last = _day("--since", since), _day("--until", until)
+    first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
@@ -242,7 +240,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Sum the rollups anew from their records; days whose records are no longer complete stay as they are."""
-    first, last = _day("--since", since), _day("--until", until)
+    first, last = day("--since", since), day("--until", until)
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
     with database.opened(configured()) as engine:
@@ -367,8 +365,7 @@ def _print_figures(figures: report.Figures, style: Format = Format.TABLE) -> Non
 def _footnote(figures: report.Figures) -> str:
     notes = [f"days in {figures.timezone}"] if "day" in figures.columns else []
     if any(row["unpriced_requests"] for row in figures.rows):
-        notes.append("no price is known for these requests: they have no cost" if not any(
-            row["cost_usd"] for row in figures.rows) else "unpriced requests are not in the cost")  # fmt: skip
+        notes.append("* without the requests that have no price: `worker prices unpriced`")
     return "; ".join(notes)
 
 
@@ -417,12 +414,3 @@ def _stale(rows: Sequence[dict[str, Any]], max_age: float) -> int:
     at = datetime.now(UTC)
     ages = [(at - row["last_success_at"]).total_seconds() if row["last_success_at"] else None for row in rows]
     return int(not ages or any(age is None or age > max_age for age in ages))
-
-
-def _day(option: str, value: str | None) -> date | None:
-    if value is None:
-        return None
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise UsageError(f"{option} {value!r} is not a day such as 2026-11-21") from None

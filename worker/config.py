@@ -6,12 +6,23 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.errors import ConfigError
@@ -39,6 +50,9 @@ NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
 HEADER_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"
+RATE_MAX_USD = 1_000_000
+"""The highest price there is, per million tokens or per request; a higher one has lost its decimal point."""
 
 
 def _zone(value: str) -> str:
@@ -121,6 +135,53 @@ class Channels(Section):
     match_account: bool = False
 
 
+Rate = Annotated[Decimal, Field(ge=0, le=RATE_MAX_USD, decimal_places=6)]
+
+
+class OwnPrice(Section):
+    """A price of the operator's own; it goes before those of the dataset.
+
+    Empty texts fit all. Days are those of the rollup time zone, hours are UTC. A rate that is left out is not known:
+    requests with such tokens have no cost.
+    """
+
+    model: Annotated[str, Field(min_length=1, max_length=150)]
+    provider: str = ""
+    channel: str = ""
+    service_tier: str = ""
+    above_input_tokens: Annotated[int, Field(ge=0, le=10**9)] = 0
+    valid_from: date | None = None
+    valid_to: date | None = None
+    hours: Annotated[str, Field(pattern=HOURS)] = ""
+    input_usd_per_mtok: Rate | None = None
+    cache_read_usd_per_mtok: Rate | None = None
+    cache_write_usd_per_mtok: Rate | None = None
+    output_usd_per_mtok: Rate | None = None
+    request_usd: Annotated[Decimal, Field(ge=0, le=RATE_MAX_USD, decimal_places=12)] | None = None
+
+    @model_validator(mode="after")
+    def _holds_sometimes(self) -> Self:
+        if self.valid_from and self.valid_to and self.valid_from >= self.valid_to:
+            raise ValueError("valid_to must be a day after valid_from: the first on which it no longer holds")
+        hours = self.span_of_hours()
+        if hours and hours[0] == hours[1]:
+            raise ValueError("hours must begin and end at different times")
+        return self
+
+    def span_of_hours(self) -> tuple[time, time] | None:
+        """Return begin and end of the hours of the day in which it holds; None when it holds in all."""
+        begins, _, ends = self.hours.partition("-")
+        return (time.fromisoformat(begins), time.fromisoformat(ends)) if self.hours else None
+
+
+class Prices(Section):
+    """What requests cost: an operator's own prices, then those that ship with the program."""
+
+    dataset: bool = True
+    download_url: str = ""
+    own: tuple[OwnPrice, ...] = ()
+
+
 class Journal(Section):
     """The payloads on disk that no transaction has committed yet."""
 
@@ -158,6 +219,7 @@ class Config(BaseSettings):
     database: Database = Database()
     rollup: Rollup = Rollup()
     channels: Channels = Channels()
+    prices: Prices = Prices()
     journal: Journal = Journal()
     security: Security = Security()
     log: Log = Log()

@@ -14,6 +14,7 @@ WorkerError                      the base; its exit_code is the process's
 ├── DatabaseError           5    unreachable, or a schema this program does not know
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
 │   └── NoSchemaError            there are no tables of ours yet
+├── DatasetError            1    price lists that were asked for cannot be had
 ├── JournalError            1    the folder that keeps payloads cannot be written
 ├── VerifyError             7    rollups and records disagree
 └── BusyError              75    another worker holds this upstream
@@ -100,6 +101,10 @@ class TransientDatabaseError(DatabaseError):
 
 class NoSchemaError(DatabaseError):
     """The database has none of the tables that were asked for."""
+
+
+class DatasetError(WorkerError):
+    """Price lists that were asked for cannot be had."""
 
 
 class JournalError(WorkerError):

@@ -20,8 +20,8 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, directory, register, rollup, roster, store, tokens
-from worker.config import Config
+from worker import database, dataset, decode, directory, register, rollup, roster, store, tariff, tokens
+from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Directory
 from worker.errors import TransientDatabaseError, UpstreamBanned, UpstreamError, UpstreamRefused, WorkerError
 from worker.resolve import Resolution, resolve
@@ -34,6 +34,7 @@ T = TypeVar("T")
 TRIES = 5
 MISS_PAUSE_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NO_OWN_PRICES = Prices()
 
 
 class PassResult(msgspec.Struct, kw_only=True):
@@ -69,9 +70,16 @@ class Loader:
     """The records of one upstream into the database: names resolved once, one transaction a batch."""
 
     def __init__(
-        self, engine: Engine, upstream: str, *, pepper: str, timezone: str, match_account: bool = False
+        self,
+        engine: Engine,
+        upstream: str,
+        *,
+        pepper: str,
+        timezone: str,
+        match_account: bool = False,
+        prices: Prices = NO_OWN_PRICES,
     ) -> None:
-        """Read what belongs to the database: its pepper, its zone, the last good directory.
+        """Read what belongs to the database: its pepper, its zone, the last good directory. Enter new prices.
 
         Raises:
             ConfigError: pepper or time zone are not the database's.
@@ -84,6 +92,7 @@ class Loader:
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
             self.upstream_id = register.upstream_id(connection, upstream)
             self.directory = directory.build(*roster.load_credentials(connection, self.upstream_id))
+        self.pricer = open_pricer(engine, prices, self.zone)
         self._accounts = self._accounts_of(self.directory)
         self.run_id: int | None = None
         self._match_account = match_account
@@ -213,20 +222,22 @@ class Loader:
         resolved = [self.resolve(origin, r.provider) for r, origin in zip(records, origins, strict=True)]
         times = [EPOCH + timedelta(microseconds=r.occurred_at_ns // 1000) for r in records]
         self._make_partitions(times)
-        dimension_ids, origin_ids = self._names(records, resolved, times, origins)
-        keyring, upstream = self.keyring, self.upstream
-        return [
-            store.Row(
-                at, r.latency_ms, r.ttft_ms, *r.reported[:5],
-                *_counts(r, resolution),
-                dimension_id, origin_ids[origin], r.status_code,
-                keyring.event_key(r.identity(upstream, keyring)), resolution.rule, r.request_id,
-                r.service_tier, r.reasoning_effort, r.error, None, None, None, None,
-            )
-            for r, at, resolution, origin, dimension_id in zip(
-                records, times, resolved, origins, dimension_ids, strict=True
-            )
-        ]  # fmt: skip
+        dimensions = self._names(records, resolved, times, origins)
+        told = zip(records, times, resolved, origins, dimensions, strict=True)
+        return [self._row(*one) for one in told]
+
+    def _row(
+        self, r: decode.Record, at: datetime, resolution: Resolution, origin: register.Origin, d: register.Dimension
+    ) -> store.Row:
+        counts = r.normalised if r.classified else normalised(r.reported, r.normalised, r.provider, r.model, resolution)
+        reported = r.reported
+        return store.Row(
+            at, r.latency_ms, r.ttft_ms,
+            reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
+            self._dimensions[d], self._origins[origin], r.status_code,
+            self.keyring.event_key(r.identity(self.upstream, self.keyring)), resolution.rule, r.request_id,
+            r.service_tier, r.reasoning_effort, r.error, *self.pricer.charge(d, r.service_tier, at, counts),
+        )  # fmt: skip
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:
         """Return the channel for what records say of their credential; looked up once per distinct value.
@@ -265,8 +276,8 @@ class Loader:
         resolved: Sequence[Resolution],
         times: Sequence[datetime],
         origins: Sequence[register.Origin],
-    ) -> tuple[list[int], dict[register.Origin, int]]:
-        """Return each record's dimension id, and the ids of the origins; enter what is new.
+    ) -> list[register.Dimension]:
+        """Return each record's dimension; enter what is new of dimensions and origins, and learn their prices.
 
         In transactions of their own: a name without records harms nobody, and no lock on one outlives its statement
         for as long as a batch takes.
@@ -299,12 +310,13 @@ class Loader:
 
             def enter_new(connection: database.Connection) -> tuple[Any, Any]:
                 found = register.dimension_ids(connection, new_dimensions)
+                self.pricer.learn(connection, new_dimensions)
                 return found, register.origin_ids(connection, self.upstream_id, new_origins)
 
             entered, entered_origins = run(self.engine, enter_new)
             self._dimensions |= entered
             self._origins |= entered_origins
-        return [self._dimensions[d] for d in dimensions], self._origins
+        return dimensions
 
     def _make_partitions(self, times: Iterable[datetime]) -> None:
         for month in sorted({f"{at:%Y-%m}-01" for at in times} - self._months):
@@ -336,7 +348,27 @@ def open_loader(config: Config, engine: Engine, upstream: str) -> Loader:
         pepper=config.security.pepper.get_secret_value(),
         timezone=config.rollup.timezone,
         match_account=config.channels.match_account,
+        prices=config.prices,
     )
+
+
+def open_pricer(engine: Engine, prices: Prices, zone: ZoneInfo) -> tariff.Pricer:
+    """Return a pricer for the prices in force; enter the configured ones, and the dataset where it is newer."""
+
+    def configured(connection: database.Connection) -> tuple[list[int], bool]:
+        numbers = tariff.enter_configured(connection, prices.own, zone, now())
+        return numbers, prices.dataset and tariff.behind(connection)
+
+    numbers, behind = run(engine, configured)
+    if behind:
+        synced = sync_prices(engine, dataset.shipped())
+        log.info("prices.synced", **synced._asdict())
+    return tariff.Pricer(use_dataset=prices.dataset, configured=numbers)
+
+
+def sync_prices(engine: Engine, lists: dataset.Dataset) -> tariff.Synced:
+    """Bring the dataset's prices up to these lists, for requests from now on."""
+    return run(engine, lambda connection: tariff.sync(connection, lists, now()))
 
 
 def now() -> datetime:
@@ -356,10 +388,6 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
         with attempt, database.transaction(engine) as connection:
             return work(connection)
     raise AssertionError("tenacity gives up by raising")
-
-
-def _counts(r: decode.Record, resolution: Resolution) -> tokens.Normalised:
-    return r.normalised if r.classified else normalised(r.reported, r.normalised, r.provider, r.model, resolution)
 
 
 def normalised(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -12,16 +13,17 @@ from worker import database, register, repair, roster, show, state
 from worker.decode import clean, text
 from worker.errors import UsageError
 from worker.load import now
+from worker.options import Json, Since, UpstreamName, day
+from worker.rollup import day_bounds
 from worker.secret import MASK_MIN_LENGTH, mask
 
 T = TypeVar("T")
 RATE_MAX = 1_000_000
+RATE_DECIMALS = 12
 
 channels_app = typer.Typer(help="Channels: the names that usage goes by.", no_args_is_help=True, rich_markup_mode=None)
 keys_app = typer.Typer(help="Client keys: who used the proxy.", no_args_is_help=True, rich_markup_mode=None)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
 Which = Annotated[str, typer.Argument(metavar="CHANNEL", help="Number, name or label.")]
 WhichKey = Annotated[str, typer.Argument(metavar="KEY", help="Number, mask or label.")]
 
@@ -81,14 +83,19 @@ def channels_link(
 def channels_set_rate(
     which: Which,
     rate: Annotated[str, typer.Argument(help="What a request really costs, as a multiple of its cost; 0 is free.")],
+    since: Since = None,
     upstream: UpstreamName = None,
 ) -> None:
-    """Set a channel's rate multiplier for requests from now on."""
-    multiplier = _decimal(rate)
+    """Set a channel's rate multiplier for requests that begin from now on, or from a day on."""
+    multiplier, first = _decimal(rate), day("--since", since)
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        roster.set_rate(connection, channel.channel_id, multiplier)
-    show.say(f"{channel.channel}: rate multiplier {multiplier}")
+        zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
+        begins = day_bounds(first, zone)[0] if first else now()
+        roster.set_rate(connection, channel.channel_id, multiplier, begins, now())
+    show.say(f"{channel.channel}: rate multiplier {multiplier} from {begins:%Y-%m-%d %H:%M}Z on")
+    if first:
+        show.say("requests that are here already keep their actual cost until `worker reprice`")
 
 
 @keys_app.command("list")
@@ -141,7 +148,7 @@ def _decimal(given: str) -> Decimal:
         value = Decimal(given)
     except InvalidOperation:
         value = Decimal(-1)
-    if not value.is_finite() or not 0 <= value <= RATE_MAX:
+    if not value.is_finite() or not 0 <= value <= RATE_MAX or int(value.as_tuple().exponent) < -RATE_DECIMALS:
         raise UsageError(f"{given!r} is not a rate: a number from 0 to {RATE_MAX}, such as 0.5")
     return value
 

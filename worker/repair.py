@@ -6,19 +6,23 @@ Every repair moves the rollups with the records, by signed deltas and in the sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from decimal import Decimal, localcontext
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
 
-from worker import database, register, rollup, roster, store, tokens
+from worker import database, price, register, rollup, roster, store, tokens
 from worker.directory import UNKNOWN
 from worker.errors import UsageError
 from worker.load import Loader, normalised, run
+from worker.price import EXACT
 from worker.register import Dimension
 from worker.resolve import Resolution
+from worker.tariff import Pricer
 from worker.tokens import Normalised, Reported
 
 BATCH_RECORDS = 5000
@@ -44,6 +48,41 @@ class Resolved(NamedTuple):
     moves: Mapping[Move, int]
 
 
+Key = tuple[datetime, bytes]
+"""What records are walked by: when one occurred, and its event key."""
+
+Done = TypeVar("Done")
+
+
+def _walk(engine: Engine, step: Callable[[database.Connection, Key], tuple[Done, Key | None]]) -> Iterator[Done]:
+    """Go through records in batches of a transaction each, and yield what each came to.
+
+    When it is interrupted, what is done is done, and walking again does the rest. A step returns the key of its last
+    record; None when there are no more.
+    """
+    after: Key | None = (BEGINNING, b"")
+    while after is not None:
+
+        def work(connection: database.Connection, after: Key = after) -> tuple[Done, Key | None]:
+            return step(connection, after)
+
+        done, after = run(engine, work)
+        yield done
+
+
+def _last(found: Sequence[store.Stored]) -> Key | None:
+    return (found[-1].row.occurred_at, found[-1].row.event_key) if len(found) == BATCH_RECORDS else None
+
+
+def _change(connection: database.Connection, changed: Sequence[tuple[store.Row, store.Row]], zone: ZoneInfo) -> None:
+    """Make stored records what they are to be, and the rollups with them, from (before, after)."""
+    store.move(connection, [after for _, after in changed])
+    was = rollup.deltas((before for before, _ in changed), zone)
+    becomes = rollup.deltas((after for _, after in changed), zone)
+    rollup.apply(connection, rollup.difference(becomes, was))
+    database.rollup_timezone(connection, zone.key)
+
+
 # -- late channels ----------------------------------------------------------------------------------------------
 
 
@@ -59,18 +98,14 @@ def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = F
     """
     moves: Counter[Move] = Counter()
     looked_at = 0
-    after = (BEGINNING, b"")
-    while True:
 
-        def work(connection: database.Connection, after: tuple[datetime, bytes] = after) -> _Step:
-            return _step(connection, loader, after, everything=everything, dry_run=dry_run)
+    def step(connection: database.Connection, after: Key) -> tuple[tuple[int, Counter[Move]], Key | None]:
+        return _resolve_step(connection, loader, after, everything=everything, dry_run=dry_run)
 
-        step = run(loader.engine, work)
-        moves += step.moves
-        looked_at += step.looked_at
-        if step.last is None:
-            return Resolved(loader.upstream, looked_at, moves)
-        after = step.last
+    for records, moved in _walk(loader.engine, step):
+        moves += moved
+        looked_at += records
+    return Resolved(loader.upstream, looked_at, moves)
 
 
 def resolve_pending(loader: Loader) -> Resolved | None:
@@ -84,38 +119,33 @@ def resolve_pending(loader: Loader) -> Resolved | None:
     return done
 
 
-class _Step(NamedTuple):
-    looked_at: int
-    moves: Counter[Move]
-    last: tuple[datetime, bytes] | None
-    """The key of the last record of a full batch; None when there are no more."""
-
-
-def _step(
-    connection: database.Connection,
-    loader: Loader,
-    after: tuple[datetime, bytes],
-    *,
-    everything: bool,
-    dry_run: bool,
-) -> _Step:
+def _resolve_step(
+    connection: database.Connection, loader: Loader, after: Key, *, everything: bool, dry_run: bool
+) -> tuple[tuple[int, Counter[Move]], Key | None]:
     channel_ids = roster.ids_of_kind(connection, loader.upstream_id, None if everything else "unknown")
     dimensions = register.dimensions_of(connection, channel_ids)
     span = rollup.span_of(connection, list(dimensions)) if dimensions else None
     if span is None:
-        return _Step(0, Counter(), None)
+        return (0, Counter()), None
     found = store.stored(connection, list(dimensions), span, after, BATCH_RECORDS)
     pending, moves = _changed(connection, loader, found, dimensions, dry_run=dry_run)
     if not dry_run:
-        new_ids = register.dimension_ids(connection, {new for _, _, new in pending})
-        changed = [(row, after._replace(dimension_id=new_ids[new])) for row, after, new in pending]
-        store.move(connection, [new for _, new in changed])
-        was = rollup.deltas((old for old, _ in changed), loader.zone)
-        becomes = rollup.deltas((new for _, new in changed), loader.zone)
-        rollup.apply(connection, rollup.difference(becomes, was))
-        database.rollup_timezone(connection, loader.zone.key)
-    last = found[-1].row if len(found) == BATCH_RECORDS else None
-    return _Step(len(found), moves, (last.occurred_at, last.event_key) if last else None)
+        _change(connection, _booked(connection, loader, pending), loader.zone)
+    return (len(found), moves), _last(found)
+
+
+def _booked(
+    connection: database.Connection, loader: Loader, pending: Sequence[tuple[store.Row, store.Row, Dimension]]
+) -> list[tuple[store.Row, store.Row]]:
+    """Return (before, after) of records that go to other dimensions, charged as there."""
+    new_ids = register.dimension_ids(connection, {new for _, _, new in pending})
+    loader.pricer.learn(connection, new_ids, {row.price_id for row, _, _ in pending if row.price_id is not None})
+    changed: list[tuple[store.Row, store.Row]] = []
+    for row, after, new in pending:
+        counts = Normalised(*after[8:13])
+        charge = loader.pricer.recharge(new, row.service_tier, row.occurred_at, counts, row.price_id)
+        changed.append((row, after._replace(dimension_id=new_ids[new], **charge._asdict())))
+    return changed
 
 
 def _changed(
@@ -171,6 +201,103 @@ def _with(row: store.Row, rule: str, counts: Normalised) -> store.Row:
         billed_output_tokens=counts.billed_output,
         unclassified_tokens=counts.unclassified,
     )
+
+
+# -- costs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Repriced:
+    """What computing costs anew came to for one model."""
+
+    model: str
+    records: int = 0
+    changed: int = 0
+    unpriced_before: int = 0
+    unpriced_after: int = 0
+    cost_usd_before: Decimal = Decimal(0)
+    cost_usd_after: Decimal = Decimal(0)
+    actual_cost_usd_before: Decimal = Decimal(0)
+    actual_cost_usd_after: Decimal = Decimal(0)
+
+    def count(self, before: store.Row, after: store.Row) -> None:
+        """Add one record."""
+        self.records += 1
+        self.changed += before != after
+        self.unpriced_before += before.cost_usd is None
+        self.unpriced_after += after.cost_usd is None
+        with localcontext(EXACT):
+            self.cost_usd_before += before.cost_usd or 0
+            self.cost_usd_after += after.cost_usd or 0
+            self.actual_cost_usd_before += before.actual_cost_usd or 0
+            self.actual_cost_usd_after += after.actual_cost_usd or 0
+
+
+class Selection(NamedTuple):
+    """Which records are to be charged anew: those of the days `[since, until)`, of models, of one proxy."""
+
+    since: date | None = None
+    until: date | None = None
+    model: str | None = None
+    """A model's name; `*` stands for any characters."""
+    upstream: str | None = None
+    unpriced: bool = False
+    """Only records without a cost: those that have one keep it."""
+
+
+def reprice(
+    engine: Engine,
+    pricer: Pricer,
+    selection: Selection,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Repriced]:
+    """Charge records anew by the prices in force, and correct the rollups with them; return what came of it by model.
+
+    Each record is charged by the price that holds for the time at which it began. In batches of a transaction each:
+    when it is interrupted, what is done is done, and the next run does the rest.
+    """
+    with database.transaction(engine) as connection:
+        zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
+    found: dict[str, Repriced] = {}
+    looked_at = 0
+
+    def step(connection: database.Connection, after: Key) -> tuple[list[tuple[str, store.Row, store.Row]], Key | None]:
+        return _reprice_step(connection, pricer, selection, zone, after, dry_run=dry_run)
+
+    for records in _walk(engine, step):
+        for model, before, becomes in records:
+            found.setdefault(model, Repriced(model)).count(before, becomes)
+        looked_at += len(records)
+        progress(looked_at)
+    return sorted(found.values(), key=lambda r: r.model)
+
+
+def _reprice_step(
+    connection: database.Connection, pricer: Pricer, selection: Selection, zone: ZoneInfo, after: Key, *, dry_run: bool
+) -> tuple[list[tuple[str, store.Row, store.Row]], Key | None]:
+    channel_ids = [c.channel_id for c in roster.listed(connection, upstream=selection.upstream)]
+    dimensions = register.dimensions_of(connection, channel_ids)
+    if selection.model is not None:
+        dimensions = {i: d for i, d in dimensions.items() if price.named(selection.model, d.model)}
+    span = rollup.span_of(connection, list(dimensions)) if dimensions else None
+    if span is None:
+        return [], None
+    begin = rollup.day_bounds(selection.since, zone)[0] if selection.since else span[0]
+    end = rollup.day_bounds(selection.until, zone)[0] if selection.until else span[1]
+    within = (max(begin, span[0]), min(end, span[1]))
+    found = store.stored(connection, list(dimensions), within, after, BATCH_RECORDS, unpriced=selection.unpriced)
+    pricer.learn(connection, {dimensions[s.row.dimension_id] for s in found})
+    records: list[tuple[str, store.Row, store.Row]] = []
+    for row, _ in found:
+        d = dimensions[row.dimension_id]
+        charge = pricer.charge(d, row.service_tier, row.occurred_at, Normalised(*row[8:13]))
+        records.append((d.model, row, row._replace(**charge._asdict())))
+    changed = [(before, becomes) for _, before, becomes in records if before != becomes]
+    if changed and not dry_run:
+        _change(connection, changed, zone)
+    return records, _last(found)
 
 
 # -- linked channels --------------------------------------------------------------------------------------------

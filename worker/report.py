@@ -19,10 +19,11 @@ DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_ke
               "alias", "outcome")  # fmt: skip
 TOKENS = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens")  # fmt: skip
-MEASURES = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", "cost_usd", "unpriced_requests",
-            "mean_latency_ms")  # fmt: skip
+COSTS = ("cost_usd", "actual_cost_usd")
+MEASURES = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", *COSTS,
+            "unpriced_requests", "mean_latency_ms")  # fmt: skip
 NOT_AT_A_GLANCE = ("channel_group", "unpriced_requests", "total_tokens")
-SUMS = (*TOKENS, "total_tokens", "cost_usd", "unpriced_requests", "latency_ms_sum", "latency_samples")
+SUMS = (*TOKENS, "total_tokens", *COSTS, "unpriced_requests", "latency_ms_sum", "latency_samples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,34 @@ def usage(
     return Figures(title=family.title, columns=columns, at_a_glance=glance, rows=rows, timezone=zone)
 
 
+def unpriced(
+    engine: Engine, *, since: date | None = None, until: date | None = None, upstream: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the models that have records without a cost, those with the most first.
+
+    `unclassified` counts the requests whose tokens no price fits, since nobody knows what kind they are.
+    """
+    zone = ZoneInfo(timezone(engine))
+    names = ("occurred_at", "upstream", "provider", "model", "alias", "cost_usd", *TOKENS)
+    view = table("v1_records", *map(column, names), schema=SCHEMA)
+    by = [view.c[name] for name in ("model", "provider", "alias")]
+    unclassified = func.sum(case((view.c.unclassified_tokens > 0, 1), else_=0))
+    query = (
+        select(*by, func.count().label("requests"), unclassified.label("unclassified_requests"),
+               *(func.sum(view.c[name]).label(name) for name in TOKENS))
+        .where(view.c.cost_usd.is_(None))
+        .group_by(*by)
+        .order_by(desc("requests"), *by)
+    )  # fmt: skip
+    if since is not None:
+        query = query.where(view.c.occurred_at >= day_bounds(since, zone)[0])
+    if until is not None:
+        query = query.where(view.c.occurred_at < day_bounds(until, zone)[0])
+    if upstream is not None:
+        query = query.where(view.c.upstream == upstream)
+    return [{k: int(v) if k in TOKENS else v for k, v in row.items()} for row in _fetch(engine, query)]
+
+
 def freshness(engine: Engine) -> list[dict[str, Any]]:
     """Return one row per upstream: how current its usage is."""
     names = ("upstream", "last_pass_at", "last_success_at", "newest_record_at", "journal_entries", "journal_bytes",
@@ -148,7 +177,7 @@ def _begin(day: date, zone: str) -> datetime:
 
 def _finished(row: dict[str, Any]) -> dict[str, Any]:
     """Turn sums into what is shown: whole numbers, the success rate in percent, the mean latency."""
-    shown = {k: int(v or 0) if k in SUMS and k != "cost_usd" else v for k, v in row.items()}
+    shown = {k: int(v or 0) if k in SUMS and k not in COSTS else v for k, v in row.items()}
     requests, failed, samples = int(row["requests"]), int(row["failed"]), shown.pop("latency_samples")
     latency = shown.pop("latency_ms_sum")
     shown |= {

@@ -9,12 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from decimal import localcontext
 from functools import lru_cache
 from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from worker.database import Connection
+from worker.price import EXACT
 from worker.store import Row
 
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
@@ -51,19 +53,21 @@ def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
     """Sum what `rows` add to the hours, and to the days of `zone`."""
     hourly: Sums = {}
     daily: Sums = {}
-    for row in rows:
-        hour, day = buckets(row.occurred_at, zone)
-        measures = _measures(row)
-        for sums, bucket in ((hourly, hour), (daily, day)):
-            key = (bucket, row.dimension_id)
-            before = sums.get(key)
-            sums[key] = measures if before is None else tuple(map(add, before, measures))
+    with localcontext(EXACT):
+        for row in rows:
+            hour, day = buckets(row.occurred_at, zone)
+            measures = _measures(row)
+            for sums, bucket in ((hourly, hour), (daily, day)):
+                key = (bucket, row.dimension_id)
+                before = sums.get(key)
+                sums[key] = measures if before is None else tuple(map(add, before, measures))
     return Deltas(hourly, daily)
 
 
 def difference(new: Deltas, old: Deltas) -> Deltas:
     """Return what turns `old` into `new`: added where it comes, taken away where it was."""
-    return Deltas(_less(new.hourly, old.hourly), _less(new.daily, old.daily))
+    with localcontext(EXACT):
+        return Deltas(_less(new.hourly, old.hourly), _less(new.daily, old.daily))
 
 
 def _less(new: Sums, old: Sums) -> Sums:

@@ -263,7 +263,10 @@ class ListedChannel(NamedTuple):
 
 LIST_CHANNELS = """
 SELECT c.channel_id, u.name, coalesce(c.label, c.name), c.kind, c.channel_group, c.name, c.configured, c.linked_to,
-       c.rate_multiplier, c.first_seen_at, c.last_seen_at
+       coalesce((SELECT x.rate_multiplier FROM usage.channel_rate AS x
+                 WHERE x.channel_id = c.channel_id AND x.valid_from <= now()
+                 ORDER BY x.valid_from DESC LIMIT 1), 1),
+       c.first_seen_at, c.last_seen_at
 FROM usage.channel AS c
 JOIN usage.upstream AS u USING (upstream_id)
 WHERE (%(upstream)s::text IS NULL OR u.name = %(upstream)s)
@@ -313,12 +316,48 @@ def label(connection: Connection, channel_id: int, label: str | None, at: dateti
         connection.execute(INSERT_NAME, [channel_id, at, row[0], "operator"])
 
 
-SET_RATE = "UPDATE usage.channel SET rate_multiplier = %s WHERE channel_id = %s"
+SET_RATE = """
+INSERT INTO usage.channel_rate (channel_id, valid_from, rate_multiplier, entered_at)
+VALUES (%(channel_id)s, %(valid_from)s, %(rate)s, %(at)s)
+ON CONFLICT (channel_id, valid_from) DO UPDATE
+SET rate_multiplier = EXCLUDED.rate_multiplier, entered_at = EXCLUDED.entered_at
+"""
 
 
-def set_rate(connection: Connection, channel_id: int, rate: Decimal) -> None:
-    """Set what a request over this channel really costs, as a multiple of its cost."""
-    connection.execute(SET_RATE, [rate, channel_id])
+def set_rate(connection: Connection, channel_id: int, rate: Decimal, valid_from: datetime, at: datetime) -> None:
+    """Set what requests over this channel that begin at `valid_from` or later cost, as a multiple of their cost."""
+    connection.execute(SET_RATE, {"channel_id": channel_id, "valid_from": valid_from, "rate": rate, "at": at})
+
+
+SELECT_RATES = """
+SELECT c.channel_id, array_remove(ARRAY[c.label, c.name], NULL), nullif(x.valid_from, '-infinity'), x.rate_multiplier
+FROM usage.channel AS c
+LEFT JOIN usage.channel_rate AS x USING (channel_id)
+WHERE c.channel_id = ANY(%s)
+ORDER BY c.channel_id, x.valid_from DESC
+"""
+
+
+class Rates(NamedTuple):
+    """What charging needs to know of a channel: its names, and its rate multipliers, the latest first."""
+
+    names: tuple[str, ...]
+    multipliers: tuple[tuple[datetime | None, Decimal], ...]
+
+    def multiplier(self, at: datetime) -> Decimal:
+        """Return the rate multiplier of requests that began at `at`; 1 before the first that was set."""
+        found = (rate for since, rate in self.multipliers if since is None or since <= at)
+        return next(found, Decimal(1))
+
+
+def rates(connection: Connection, channel_ids: Iterable[int]) -> dict[int, Rates]:
+    """Return names and rate multipliers of these channels by their number."""
+    found: dict[int, Rates] = {}
+    for channel_id, names, since, rate in connection.execute(SELECT_RATES, [list(channel_ids)]):
+        before = found.get(channel_id, Rates(tuple(names), ()))
+        more = before.multipliers if rate is None else (*before.multipliers, (since, rate))
+        found[channel_id] = before._replace(multipliers=more)
+    return found
 
 
 LINK_CHANNEL = "UPDATE usage.channel SET linked_to = %(to)s WHERE channel_id = %(from)s OR linked_to = %(from)s"

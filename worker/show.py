@@ -31,13 +31,27 @@ HEADINGS = {
     "unclassified_tokens": "unclassified",
     "total_tokens": "total tokens",
     "cost_usd": "cost $",
+    "actual_cost_usd": "actual cost $",
+    "unclassified_requests": "unclassified",
+    "cost_usd_before": "cost $ before",
+    "cost_usd_after": "cost $ after",
+    "actual_cost_usd_before": "actual cost $ before",
+    "actual_cost_usd_after": "actual cost $ after",
+    "input_usd_per_mtok": "input",
+    "cache_read_usd_per_mtok": "cache read",
+    "cache_write_usd_per_mtok": "cache write",
+    "output_usd_per_mtok": "output",
+    "request_usd": "per request",
     "unpriced_requests": "unpriced",
     "mean_latency_ms": "mean ms",
     "channel_id": "number",
     "client_key_id": "number",
 }
-QUIET = ("warmups", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens", "cost_usd")
+QUIET = ("warmups", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens")
 """Columns that a table leaves out when they say nothing."""
+
+INCOMPLETE = ("cost_usd", "actual_cost_usd")
+"""Columns that leave out the requests a row counts as unpriced."""
 
 LEAST_MISSED = (
     "unclassified_tokens", "warmups", "mean_latency_ms", "cache_write_tokens", "channel_kind", "success_rate",
@@ -67,7 +81,7 @@ def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], note: str = "") -> None:
     """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out."""
     out = console()
-    cells = {name: [_brief(name, row[name]) for row in rows] for name in columns}
+    cells = {name: [_brief(name, row) for row in rows] for name in columns}
     shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
     fitting = _fitting(shown, cells, out.width)
     if len(fitting) < len(shown):
@@ -141,7 +155,12 @@ def cell(value: Any) -> str:
     return f"{value:,.4f}" if isinstance(value, Decimal) else f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _brief(name: str, value: Any) -> str:
+def _brief(name: str, row: Mapping[str, Any]) -> str:
+    """Return a row's value in short; a cost that leaves requests out carries an asterisk."""
+    value = row[name]
+    if name in INCOMPLETE:
+        mark = "*" if row.get("unpriced_requests") else " " if "unpriced_requests" in row else ""
+        return (cell(value) if value is not None or not mark.strip() else "") + mark
     return _short(value) if name.endswith("_tokens") and isinstance(value, int) else cell(value)
 
 

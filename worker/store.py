@@ -43,6 +43,7 @@ class Row(NamedTuple):
     actual_cost_usd: Decimal | None
     cache_read_cost_usd: Decimal | None
     cache_write_cost_usd: Decimal | None
+    price_id: int | None
 
 
 class Aside(NamedTuple):
@@ -108,12 +109,13 @@ CREATE TEMPORARY TABLE IF NOT EXISTS record_stage (
     uncached_input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, billed_output_tokens bigint,
     unclassified_tokens bigint, dimension_id integer, origin_id integer, status_code integer, event_key bytea,
     channel_rule text, request_id text, service_tier text, reasoning_effort text, error text,
-    cost_usd numeric, actual_cost_usd numeric, cache_read_cost_usd numeric, cache_write_cost_usd numeric
+    cost_usd numeric, actual_cost_usd numeric, cache_read_cost_usd numeric, cache_write_cost_usd numeric,
+    price_id integer
 ) ON COMMIT DELETE ROWS
 """
 COPY_STAGE = "COPY record_stage FROM STDIN (FORMAT BINARY)"
 STAGE_TYPES = (
-    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["numeric"] * 4,
+    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["numeric"] * 4, "int4",
 )  # fmt: skip
 INSERT_NEW = """
 INSERT INTO usage.record (
@@ -122,14 +124,14 @@ INSERT INTO usage.record (
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     batch_id, dimension_id, origin_id, status_code, event_key,
     channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd)
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id)
 SELECT
     occurred_at, latency_ms, ttft_ms,
     input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     %(batch_id)s, dimension_id, origin_id, status_code, event_key,
     channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id
 FROM record_stage AS s
 WHERE NOT EXISTS (SELECT FROM usage.record AS r
                   WHERE r.occurred_at = s.occurred_at AND r.event_key = s.event_key
@@ -187,13 +189,14 @@ SELECT
     r.uncached_input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.billed_output_tokens,
     r.unclassified_tokens, r.dimension_id, r.origin_id, r.status_code, r.event_key,
     r.channel_rule, r.request_id, r.service_tier, r.reasoning_effort, r.error,
-    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd,
+    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd, r.price_id,
     o.auth_index, o.source_digest, o.source_label, o.auth_type
 FROM usage.record AS r
 JOIN usage.origin AS o USING (origin_id)
 WHERE r.occurred_at >= %(since)s AND r.occurred_at < %(until)s
   AND (r.occurred_at, r.event_key) > (%(after_at)s, %(after_key)s)
   AND r.dimension_id = ANY(%(dimensions)s)
+  AND (r.cost_usd IS NULL OR NOT %(unpriced)s)
 ORDER BY r.occurred_at, r.event_key
 LIMIT %(limit)s
 FOR NO KEY UPDATE OF r
@@ -206,14 +209,20 @@ def stored(
     span: tuple[datetime, datetime],
     after: tuple[datetime, bytes],
     limit: int,
+    *,
+    unpriced: bool = False,
 ) -> list[Stored]:
-    """Return and lock the next `limit` records of these dimensions, in the order of their key."""
+    """Return and lock the next `limit` records of these dimensions, in the order of their key.
+
+    `unpriced` leaves out those that have a cost.
+    """
     arguments = {
         "since": max(span[0], after[0]),
         "until": span[1],
         "after_at": after[0],
         "after_key": after[1],
         "dimensions": list(dimension_ids),
+        "unpriced": unpriced,
         "limit": limit,
     }
     with connection.cursor(binary=True) as cursor:
@@ -229,7 +238,9 @@ UPDATE usage.record AS r
 SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     uncached_input_tokens = m.uncached_input_tokens, cache_read_tokens = m.cache_read_tokens,
     cache_write_tokens = m.cache_write_tokens, billed_output_tokens = m.billed_output_tokens,
-    unclassified_tokens = m.unclassified_tokens
+    unclassified_tokens = m.unclassified_tokens,
+    cost_usd = m.cost_usd, actual_cost_usd = m.actual_cost_usd, cache_read_cost_usd = m.cache_read_cost_usd,
+    cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id
 FROM record_stage AS m
 WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
   AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
@@ -237,7 +248,7 @@ WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
 
 
 def move(connection: Connection, rows: Sequence[Row]) -> None:
-    """Give stored records the dimension, the rule and the exclusive counts that `rows` have."""
+    """Give stored records the dimension, the rule, the exclusive counts and the costs that `rows` have."""
     if rows:
         connection.execute(MOVE, _staged(connection, rows))
 

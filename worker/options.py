@@ -1,0 +1,29 @@
+"""Options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated
+
+import typer
+
+from worker.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, in the rollup time zone.")]
+Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
+UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
+
+
+def day(option: str, value: str | None) -> date | None:
+    """Return the day that an option names; None when it was not given.
+
+    Raises:
+        UsageError: it is no day.
+    """
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise UsageError(f"{option} {value!r} is not a day such as 2026-11-21") from None

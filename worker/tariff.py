@@ -1,0 +1,349 @@
+"""The price table, and the pricer that charges records by it. Every statement on prices stands here.
+
+Prices are ended or withdrawn, never changed: a record names the one it was charged by. No transaction begins or ends
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from datetime import date, datetime, time
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, LiteralString, NamedTuple
+from zoneinfo import ZoneInfo
+
+from worker import database, dataset, price, roster
+from worker.config import OwnPrice
+from worker.database import Connection
+from worker.price import Cost, Price, Subject
+from worker.register import Dimension, one
+from worker.tokens import Normalised
+
+COLUMNS = tuple(f.name for f in fields(Price) if f.init)
+"""The columns of the table that a Price has, in their order; the first is its number."""
+
+DATASET_LABEL = "prices"
+"""The setting that tells which state of the dataset is in the table."""
+
+LOCK_PRICES = "SELECT pg_advisory_xact_lock(hashtextextended('usage.price', 0))"
+
+
+# -- entering ---------------------------------------------------------------------------------------------------
+
+COPY_PRICES = """
+COPY usage.price (
+    source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
+    hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
+    origin, entered_at, fingerprint) FROM STDIN
+"""
+
+
+def _copy(connection: Connection, prices: Iterable[Price], origin: str, at: datetime) -> None:
+    with connection.cursor() as cursor, cursor.copy(COPY_PRICES) as copy:
+        for p in prices:
+            copy.write_row((*_columns(p)[1:], origin, at, None))
+
+
+def _columns(p: Price) -> tuple[Any, ...]:
+    return tuple(getattr(p, name) for name in COLUMNS)
+
+
+INSERT_PRICE = """
+INSERT INTO usage.price (
+    source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
+    hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
+    entered_at, fingerprint)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (fingerprint) DO NOTHING
+RETURNING price_id
+"""
+SELECT_FINGERPRINTS = "SELECT fingerprint, price_id FROM usage.price WHERE fingerprint = ANY(%s)"
+
+
+def add(connection: Connection, own: OwnPrice, zone: ZoneInfo, at: datetime) -> Price:
+    """Enter an operator's price; return it with its number."""
+    p = _own(own, "operator", zone)
+    number = one(connection.execute(INSERT_PRICE, [*_columns(p)[1:], at, None]).fetchone())
+    return replace(p, price_id=number)
+
+
+def enter_configured(connection: Connection, own: Sequence[OwnPrice], zone: ZoneInfo, at: datetime) -> list[int]:
+    """Return the numbers of a configuration's prices; enter those that were never there.
+
+    What a configuration no longer lists stays in the table: another worker's may list it still, and each goes by
+    its own.
+    """
+    if not own:
+        return []
+    prices = [_own(one_, "config", zone) for one_ in own]
+    by_fingerprint = {_fingerprint(p): p for p in prices}
+    known = {fingerprint for fingerprint, _ in connection.execute(SELECT_FINGERPRINTS, [list(by_fingerprint)])}
+    for fingerprint, p in by_fingerprint.items():
+        if fingerprint not in known:
+            connection.execute(INSERT_PRICE, [*_columns(p)[1:], at, fingerprint])
+    rows = connection.execute(SELECT_FINGERPRINTS, [list(by_fingerprint)]).fetchall()
+    return [number for _, number in rows]
+
+
+def _own(own: OwnPrice, source: price.Source, zone: ZoneInfo) -> Price:
+    begins, ends = own.span_of_hours() or (None, None)
+    return Price(
+        source=source,
+        **own.model_dump(exclude={"hours", "valid_from", "valid_to"}),
+        valid_from=_midnight(own.valid_from, zone),
+        valid_to=_midnight(own.valid_to, zone),
+        hours_from=begins,
+        hours_to=ends,
+    )
+
+
+def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:
+    return None if day is None else datetime.combine(day, time(), zone)
+
+
+def _fingerprint(p: Price) -> str:
+    told = [v.normalize() if isinstance(v, Decimal) else v for v in _columns(p)[1:]]
+    return sha256(repr([v.timestamp() if isinstance(v, datetime) else v for v in told]).encode()).hexdigest()
+
+
+DROP_PRICE = """
+UPDATE usage.price SET dropped_at = %s WHERE price_id = %s AND source = 'operator' AND dropped_at IS NULL
+"""
+
+
+def drop(connection: Connection, price_id: int, at: datetime) -> bool:
+    """Withdraw an operator's price; return whether there was one. Records keep what they were charged by it."""
+    return connection.execute(DROP_PRICE, [at, price_id]).rowcount == 1
+
+
+# -- looking ----------------------------------------------------------------------------------------------------
+
+SELECT_ALL = """
+SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
+       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+       output_usd_per_mtok, request_usd
+FROM usage.price
+WHERE dropped_at IS NULL
+ORDER BY source DESC, vendor, model, provider, channel, service_tier, valid_from NULLS FIRST, above_input_tokens,
+         hours_from, price_id
+"""
+SELECT_SUBJECTS = "SELECT DISTINCT provider, model, alias FROM usage.dimension ORDER BY 2, 1, 3"
+
+
+def listed(connection: Connection) -> list[Price]:
+    """Return every price that is not withdrawn."""
+    return _prices(connection, SELECT_ALL, None)
+
+
+def seen(connection: Connection, p: Price) -> list[str]:
+    """Return the models seen so far that a price fits."""
+    subjects = (Subject(*row)._replace(channel_names=(p.channel,)) for row in connection.execute(SELECT_SUBJECTS))
+    return sorted({subject.model for subject in subjects if price.ladder([p], subject, p.service_tier)})
+
+
+# -- the dataset ------------------------------------------------------------------------------------------------
+
+
+class Synced(NamedTuple):
+    """What a sync with the dataset did, counted in models of a vendor's list."""
+
+    dataset: str
+    added: int
+    changed: int
+    unchanged: int
+    rows: int
+    """Prices entered."""
+
+
+SELECT_DATASET = """
+SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
+       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+       output_usd_per_mtok, request_usd
+FROM usage.price
+WHERE source = 'dataset' AND dropped_at IS NULL
+"""
+END_PRICES = "UPDATE usage.price SET valid_to = %(at)s WHERE price_id = ANY(%(ids)s)"
+DROP_FUTURE = "UPDATE usage.price SET dropped_at = %(at)s WHERE price_id = ANY(%(ids)s)"
+
+
+def sync(connection: Connection, lists: dataset.Dataset, at: datetime) -> Synced:
+    """Bring the dataset's prices up to these lists, without touching what held before `at`.
+
+    A model that is new comes with all the dates its list tells. Of one that is there already, what differs from now
+    on ends now and is entered anew from now on. A model that a list no longer has keeps its price. An operator's
+    prices are not looked at.
+    """
+    connection.execute(LOCK_PRICES)
+    stored = _by_model(_prices(connection, SELECT_DATASET, None))
+    listed = _by_model(lists.prices)
+    entered: list[Price] = []
+    ended: list[Price] = []
+    added = changed = 0
+    for key, prices in listed.items():
+        before = stored.get(key)
+        if before is None:
+            added += 1
+            entered += prices
+        elif {_content(p) for p in _from(before, at)} != {_content(p) for p in _from(prices, at)}:
+            changed += 1
+            ended += [p for p in before if p.valid_to is None or p.valid_to > at]
+            entered += _from(prices, at)
+    begun = [p.price_id for p in ended if p.valid_from is None or p.valid_from < at]
+    future = [p.price_id for p in ended if p.valid_from is not None and p.valid_from >= at]
+    connection.execute(END_PRICES, {"ids": begun, "at": at})
+    connection.execute(DROP_FUTURE, {"ids": future, "at": at})
+    _copy(connection, entered, lists.label, at)
+    database.change_setting(connection, DATASET_LABEL, lists.label)
+    return Synced(lists.label, added, changed, len(listed) - added - changed, len(entered))
+
+
+def _prices(connection: Connection, query: LiteralString, arguments: Any) -> list[Price]:
+    return [Price(**dict(zip(COLUMNS, row, strict=True))) for row in connection.execute(query, arguments)]
+
+
+def _by_model(prices: Iterable[Price]) -> dict[tuple[str, str], list[Price]]:
+    found: dict[tuple[str, str], list[Price]] = {}
+    for p in prices:
+        found.setdefault((p.vendor, p.model), []).append(p)
+    return found
+
+
+def _from(prices: Iterable[Price], at: datetime) -> list[Price]:
+    """Return what of these prices holds at `at` or later, as if entered then."""
+    return [replace(p, valid_from=max(p.valid_from or at, at)) for p in prices if p.valid_to is None or p.valid_to > at]
+
+
+def _content(p: Price) -> tuple[Any, ...]:
+    return _columns(p)[1:]
+
+
+def behind(connection: Connection) -> bool:
+    """Say whether the lists installed with this program are newer than what is in the table.
+
+    Lists that were downloaded are never followed by installed ones unasked.
+    """
+    stored = database.setting(connection, DATASET_LABEL)
+    return stored is None or _version(stored) < _version(dataset.installed())
+
+
+def _version(label: str) -> tuple[float, ...]:
+    numbers = label.removeprefix(dataset.PACKAGE).strip().split(".")
+    return tuple(int(n) for n in numbers) if all(n.isdigit() for n in numbers) else (float("inf"),)
+
+
+# -- charging ---------------------------------------------------------------------------------------------------
+
+
+class Charge(NamedTuple):
+    """What a record is charged, as its row holds it."""
+
+    cost_usd: Decimal | None
+    actual_cost_usd: Decimal | None
+    cache_read_cost_usd: Decimal | None
+    cache_write_cost_usd: Decimal | None
+    price_id: int | None
+
+
+SELECT_FITTING = """
+SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
+       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+       output_usd_per_mtok, request_usd
+FROM usage.price
+WHERE dropped_at IS NULL AND (lower(model) = ANY(%(names)s) OR position('*' IN model) > 0)
+  AND (source = 'operator' OR (source = 'dataset' AND %(dataset)s) OR price_id = ANY(%(configured)s))
+"""
+SELECT_HELD = """
+SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
+       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
+       output_usd_per_mtok, request_usd
+FROM usage.price
+WHERE price_id = ANY(%s)
+"""
+
+
+class Pricer:
+    """Charges records by the prices in force: of the table, and of one worker's configuration.
+
+    It looks prices up once for each combination of channel, provider, model and tier; what is entered later it
+    does not see.
+    """
+
+    def __init__(self, *, use_dataset: bool, configured: Sequence[int]) -> None:
+        """Take the dataset or leave it, and of configured prices those with these numbers."""
+        self._use_dataset, self._configured = use_dataset, set(configured)
+        self._fitting: dict[tuple[str, str, str], list[Price]] = {}
+        self._by_id: dict[int, Price] = {}
+        self._channels: dict[int, roster.Rates] = {}
+        self._ladders: dict[tuple[Dimension, str], tuple[Price, ...]] = {}
+
+    def learn(self, connection: Connection, dimensions: Iterable[Dimension], held: Iterable[int] = ()) -> None:
+        """Read all that charging records of these dimensions needs, and the prices with the numbers `held`."""
+        dimensions = set(dimensions)
+        channel_ids = {d.channel_id for d in dimensions} - self._channels.keys()
+        if channel_ids:
+            self._channels |= roster.rates(connection, channel_ids)
+        new = {(d.provider, d.model, d.alias) for d in dimensions} - self._fitting.keys()
+        if new:
+            looked_for = {key: set(price.names(Subject(*key))) for key in new}
+            names = sorted(set[str]().union(*looked_for.values()))
+            in_force = {"dataset": self._use_dataset, "configured": list(self._configured)}
+            prices = _prices(connection, SELECT_FITTING, {"names": names, **in_force})
+            self._by_id |= {p.price_id: p for p in prices}
+            for key, own_names in looked_for.items():
+                self._fitting[key] = [p for p in prices if "*" in p.model or p.model.lower() in own_names]
+        unknown = set(held) - self._by_id.keys()
+        if unknown:
+            self._by_id |= {p.price_id: p for p in _prices(connection, SELECT_HELD, [list(unknown)])}
+
+    def in_use(self, connection: Connection, at: datetime) -> list[Price]:
+        """Return every price of an operator, and of the dataset those that hold from `at` on for models seen so far."""
+        everything = listed(connection)
+        lists = [p for p in everything if p.source == "dataset" and (p.valid_to is None or p.valid_to > at)]
+        by_name: dict[str, list[Price]] = {}
+        for p in lists if self._use_dataset else ():
+            by_name.setdefault(p.model.lower(), []).append(p)
+        wanted: set[tuple[str, str]] = set()
+        for row in connection.execute(SELECT_SUBJECTS):
+            subject = Subject(*row)
+            fitting = [p for name in price.names(subject) for p in by_name.get(name, ())]
+            wanted |= {(p.vendor, p.model) for p in price.ladder(fitting, subject, "")[:1]}
+        shown = {p.price_id for p in lists if (p.vendor, p.model) in wanted} | self._configured
+        return [p for p in everything if p.source == "operator" or p.price_id in shown]
+
+    def charge(self, d: Dimension, service_tier: str, at: datetime, counts: Normalised) -> Charge:
+        """Return what a record is charged; `learn` must have seen its dimension."""
+        return self._charged(d, at, price.cost(self._ladder(d, service_tier), at, counts, d.outcome))
+
+    def recharge(
+        self, d: Dimension, service_tier: str, at: datetime, counts: Normalised, price_id: int | None
+    ) -> Charge:
+        """Return what a record is charged that turned out to be of dimension `d`; `learn` must have seen its price.
+
+        The price it was charged by stays, unless that one or a fitting one is for a certain channel.
+        """
+        held = self._by_id.get(price_id) if price_id is not None else None
+        length = price.input_tokens(counts)
+        fitting = price.choose(self._ladder(d, service_tier), at, length)
+        frozen = held is not None and not held.channel and price.choose([held], at, length) is held
+        if held is None or not frozen or (fitting is not None and fitting.channel):
+            return self.charge(d, service_tier, at, counts)
+        return self._charged(d, at, price.cost([held], at, counts, d.outcome))
+
+    def _ladder(self, d: Dimension, service_tier: str) -> tuple[Price, ...]:
+        key = (d, service_tier)
+        known = self._ladders.get(key)
+        if known is None:
+            channel = self._channels.get(d.channel_id)
+            subject = Subject(d.provider, d.model, d.alias, channel.names if channel else ())
+            fitting = self._fitting[d.provider, d.model, d.alias]
+            known = self._ladders[key] = price.ladder(fitting, subject, service_tier)
+        return known
+
+    def _charged(self, d: Dimension, at: datetime, cost: Cost) -> Charge:
+        channel = self._channels.get(d.channel_id)
+        actual = cost.cost_usd
+        if actual and channel is not None and channel.multipliers:
+            actual = price.times(actual, channel.multiplier(at))
+        return Charge(cost.cost_usd, actual, cost.cache_read_cost_usd, cost.cache_write_cost_usd, cost.price_id)
