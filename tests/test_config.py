@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.config import Config, Upstream, default_data_dir, load, masked
+from worker.config import Config, OwnPrice, Upstream, default_data_dir, load, masked
 from worker.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -290,13 +290,14 @@ def test_the_example_stands_at_the_defaults():
 
 
 def test_the_example_names_every_key_there_is():
-    text = EXAMPLE.read_text(encoding="utf-8").replace("#[[upstream]]", "[[upstream]]")
+    text = EXAMPLE.read_text(encoding="utf-8").replace("#[[", "[[")
     lines = [
         line[1:] if line[:1] == "#" and line[1:2].isalpha() and " = " in line else line for line in text.split("\n")
     ]
     shown = tomllib.loads("\n".join(lines))
     assert shown.keys() == Config.model_fields.keys()
     assert shown["upstream"][0].keys() == Upstream.model_fields.keys()
+    assert shown["prices"]["own"][0].keys() == OwnPrice.model_fields.keys()
     for name, field in Config.model_fields.items():
         if name not in ("data_dir", "upstream"):
             assert shown[name].keys() == field.annotation.model_fields.keys()

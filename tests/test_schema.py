@@ -32,10 +32,10 @@ CONTRACT = {
         "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
         "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
         "outcome", "status_code", "error", *TOKENS, *COSTS, "service_tier", "reasoning_effort", "latency_ms",
-        "ttft_ms", "synced_at", "record_id", "channel_candidates",
+        "ttft_ms", "synced_at", "record_id", "channel_candidates", "price_id",
     ],
 }  # fmt: skip
-OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_sync_runs"}
+OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_prices", "v1_sync_runs"}
 
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum)

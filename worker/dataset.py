@@ -193,4 +193,4 @@ def _rate(rate: Decimal | TieredPrices, above: int) -> Decimal:
 
 def _rounded(rate: Decimal | None, decimals: int = RATE_DECIMALS) -> Decimal | None:
     """Return a rate to the decimals that prices have; more of them are noise of a float, or less than a cent a year."""
-    return None if rate is None else EXACT.quantize(rate, Decimal(1).scaleb(-decimals))
+    return None if rate is None else EXACT.normalize(EXACT.quantize(rate, Decimal(1).scaleb(-decimals)))

@@ -143,7 +143,8 @@ def _grouped(view: FromClause, family: Grouping) -> Select[Any]:
     requests = _counted(view, view.c.outcome != "warmup")
     failed = _counted(view, view.c.outcome == "failed")
     warmups = _counted(view, view.c.outcome == "warmup")
-    sums = [func.sum(view.c[name]).label(name) for name in SUMS]
+    sums = [func.sum(view.c[name]).label(name) for name in SUMS if name not in COSTS]
+    sums += [func.trim_scale(func.sum(view.c[name])).label(name) for name in COSTS]
     query = select(*by, requests.label("requests"), failed.label("failed"), warmups.label("warmups"), *sums)
     if not by:
         return query
