@@ -27,7 +27,8 @@ from typing import Any
 import msgspec
 import psycopg
 
-from worker import __version__, database, decode, directory
+from worker import __version__, database, decode, directory, log
+from worker.config import Prices
 from worker.embedded import EmbeddedPostgres
 from worker.journal import Journal
 from worker.load import Loader, PassResult, spare_collector
@@ -36,6 +37,8 @@ from worker.traffic import Traffic, queue_item, snapshot
 SEED = 7
 ANSWER_RECORDS = 10_000
 UPSTREAM = "bench"
+WAYS = ("queue", "unpriced", "snapshot")
+PRICES = Prices()
 LIMIT_QUERY = "COPY usage.record FROM STDIN (FORMAT BINARY)"
 
 
@@ -68,9 +71,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _round(arguments: argparse.Namespace, server: EmbeddedPostgres, number: int) -> dict[str, Any]:
-    """Run both ways once, each on a fresh database and followed by its own limit."""
+    """Run each way once, each on a fresh database and followed by its own limit."""
     results: dict[str, Any] = {}
-    for case in ("queue", "snapshot"):
+    for case in WAYS:
         name = f"{case}_{number}"
         with psycopg.connect(server.dsn(), autocommit=True) as admin:
             admin.execute(f"CREATE DATABASE {name}")
@@ -112,10 +115,11 @@ def _prepare(arguments: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
-def _loader(url: str) -> Loader:
+def _loader(url: str, prices: Prices) -> Loader:
+    log.setup("warning", "auto")
     spare_collector()  # as the command does
     database.migrate(url)
-    loader = Loader(database.connect(url), UPSTREAM, pepper="", timezone="UTC")
+    loader = Loader(database.connect(url), UPSTREAM, pepper="", timezone="UTC", prices=prices)
     mapped = Traffic(SEED)
     found: list[directory.Credential] = []
     for endpoint in directory.ENDPOINTS:
@@ -125,8 +129,8 @@ def _loader(url: str) -> Loader:
     return loader
 
 
-def _queue(arguments: argparse.Namespace) -> dict[str, Any]:
-    loader, result = _loader(arguments.url), PassResult(upstream=UPSTREAM)
+def _queue(arguments: argparse.Namespace, prices: Prices = PRICES) -> dict[str, Any]:
+    loader, result = _loader(arguments.url, prices), PassResult(upstream=UPSTREAM)
     journal = Journal(arguments.folder, UPSTREAM, 1 << 40)
     seconds = 0.0
     for path in sorted(arguments.folder.glob("queue-*.json")):
@@ -139,8 +143,13 @@ def _queue(arguments: argparse.Namespace) -> dict[str, Any]:
     return _measured(seconds, result, 0)
 
 
+def _unpriced(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The queue once more, without any price: what charging costs is the difference."""
+    return _queue(arguments, Prices(dataset=False))
+
+
 def _snapshot(arguments: argparse.Namespace) -> dict[str, Any]:
-    loader, result = _loader(arguments.url), PassResult(upstream=UPSTREAM)
+    loader, result = _loader(arguments.url, PRICES), PassResult(upstream=UPSTREAM)
     path = arguments.folder / "snapshot.json"
     body = bytearray(path.stat().st_size)
     with path.open("rb") as file:
@@ -167,7 +176,7 @@ def _print(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
     versions = f"worker {__version__}, Python {platform.python_version()}"
     print(f"{versions}, {arguments.records:,} records, medians of {len(found)}")
     print(f"{'way':10}{'records/s':>12}{'seconds':>10}{'COPY s':>10}{'÷ COPY':>8}{'peak MB':>10}{'÷ body':>8}")
-    for case in ("queue", "snapshot"):
+    for case in WAYS:
         seconds = statistics.median(f[case]["seconds"] for f in found)
         limit = statistics.median(f[f"{case}_limit_s"] for f in found)
         ratio = statistics.median(f[f"{case}_limit_s"] / f[case]["seconds"] for f in found)
@@ -178,7 +187,7 @@ def _print(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         print(f"{case:10}{rate:12,.0f}{seconds:10.1f}{limit:10.1f}{ratio:8.2f}{peak / 1e6:10.0f}{share}")
 
 
-CASES = {"prepare": _prepare, "queue": _queue, "snapshot": _snapshot}
+CASES = {"prepare": _prepare, "queue": _queue, "unpriced": _unpriced, "snapshot": _snapshot}
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import DatasetError
-from worker.price import EXACT, RATE_DECIMALS, REQUEST_DECIMALS, Price
+from worker.price import EXACT, RATE_DECIMALS, REQUEST_DECIMALS, Price, tier_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
@@ -130,7 +130,8 @@ def _contexts(model: ModelInfo, day: date) -> Iterator[dict[str, str]]:
         keys = set(variant.when)
         tier = next(iter(variant.when.values()))
         started = getattr(variant.constraint, "start_date", None)
-        if len(keys) == 1 and keys <= set(TIER_KEYS) and tier not in seen and (started is None or started <= day):
+        own = len(keys) == 1 and keys <= set(TIER_KEYS) and tier_of(tier) != ""
+        if own and tier not in seen and (started is None or started <= day):
             seen.add(tier)
             yield dict(variant.when)
 

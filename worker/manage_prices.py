@@ -234,13 +234,13 @@ def _told(p: Price) -> dict[str, Any]:
 def _shown(p: Price) -> dict[str, Any]:
     """Return a price as a row for people."""
     return {
-        "price": p.price_id,
+        "price": str(p.price_id),
         "model": p.model,
         "from": p.vendor or p.source,
         "provider": p.provider,
         "channel": p.channel,
         "tier": p.service_tier,
-        "above": p.above_input_tokens,
+        "above": p.above_input_tokens or None,
         "since": _day(p.valid_from),
         "until": _day(p.valid_to),
         "hours": f"{p.hours_from:%H:%M}-{p.hours_to:%H:%M}" if p.hours_from and p.hours_to else "",

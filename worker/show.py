@@ -32,7 +32,7 @@ HEADINGS = {
     "total_tokens": "total tokens",
     "cost_usd": "cost USD",
     "actual_cost_usd": "actual USD",
-    "unclassified_requests": "unclassified",
+    "unclassified_requests": "unclassified requests",
     "cost_usd_before": "cost USD before",
     "cost_usd_after": "cost USD after",
     "actual_cost_usd_before": "actual USD before",
