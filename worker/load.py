@@ -393,8 +393,14 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
 def normalised(
     reported: tokens.Reported, own: tokens.Normalised, provider: str, model: str, resolution: Resolution
 ) -> tokens.Normalised:
-    """Return a record's exclusive counts; where it names no provider (a snapshot), the credential's arithmetic."""
-    if provider or not resolution.providers:
+    """Return a record's exclusive counts; by its credential's arithmetic where its provider id tells none.
+
+    A snapshot names no provider. Before v7.2.21 an OpenAI-compatible one went by its configured name alone, which may
+    be that of another family.
+    """
+    ids = resolution.providers.split()
+    named = bool(ids) and ids[0] == directory.COMPATIBILITY and provider.lower() in ids
+    if not ids or (provider and not named):
         return own
     return tokens.normalise(reported, tokens.family(resolution.providers, "", model))
 
