@@ -69,12 +69,15 @@ def family(provider: str, executor: str, model: str) -> Family:
     return "unknown"
 
 
-def normalise(reported: Reported, of: Family) -> Normalised:
-    """Return `reported` as counts that exclude one another, by the arithmetic of the family `of`."""
+def normalise(reported: Reported, of: Family, *, filled_in: bool = True) -> Normalised:
+    """Return `reported` as counts that exclude one another, by the arithmetic of the family `of`.
+
+    `filled_in` says that the proxy may have made the total itself, as it did before it had a breakdown (v7.2.97).
+    """
     if not any(count or 0 for count in reported):
         return NOTHING
     if of == "subset":
-        return _subset(reported)
+        return _subset(reported, filled_in=filled_in)
     if of == "independent":
         return _independent(reported)
     if of == "separate_reasoning":
@@ -82,12 +85,12 @@ def normalise(reported: Reported, of: Family) -> Normalised:
     return _unknown(reported)
 
 
-def _subset(r: Reported) -> Normalised:
+def _subset(r: Reported, *, filled_in: bool) -> Normalised:
     """Input includes the cache, output includes reasoning."""
     read, write = _cache(r)
     parts = r.input + r.output
-    # Where the upstream gave no total, the proxy of v6 filled in one that counts reasoning again.
-    known = r.total in (0, parts, parts + r.reasoning)
+    # Where the upstream gave no total, the proxy filled in one that counts reasoning again.
+    known = r.total in (0, parts) or (filled_in and r.total == parts + r.reasoning)
     one_side_missing = r.total > parts and not (r.input and r.output)
     if read + write > r.input or r.reasoning > r.output or not (known or one_side_missing):
         return _unclassified(r)

@@ -65,7 +65,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     reported: Reported
     normalised: Normalised
     classified: bool = False
-    """Whether the payload told `normalised` itself, by a breakdown that is complete and adds up."""
+    """Whether the payload came with a breakdown, from v7.2.97 on: then its credential adds nothing to `normalised`."""
     ordinal: int = 0
 
     def __repr__(self) -> str:
@@ -279,7 +279,7 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         ttft_ms=_measured(item.ttft_ms),
         reported=reported,
         normalised=told or _derived(item, reported, name),
-        classified=told is not None,
+        classified=item.token_breakdown is not None,
     )
 
 
@@ -362,7 +362,8 @@ def _derived(item: Item, reported: Reported, model: str) -> Normalised:
     """Return exclusive counts by the arithmetic of the record's provider family."""
     if not any(count or 0 for count in reported):
         return NOTHING
-    return normalise(reported, family(item.provider or "", item.executor_type or "", model))
+    of = family(item.provider or "", item.executor_type or "", model)
+    return normalise(reported, of, filled_in=item.token_breakdown is None)
 
 
 def _measured(ms: int | None) -> int | None:
