@@ -13,9 +13,11 @@ from support import PRICES, Books, calls, proxy
 
 from worker import database, dataset, decode, load, price, repair, roster, tariff, traffic
 from worker.config import OwnPrice, Prices
+from worker.directory import UNKNOWN
 from worker.load import Loader, PassResult
 from worker.price import PICO, Price, Subject
-from worker.tokens import Normalised
+from worker.resolve import Resolution
+from worker.tokens import Normalised, Reported
 
 BEGUN = min(call.timestamp_ns for call in calls()) // 10**9
 FIRST = datetime.fromtimestamp(BEGUN, UTC).date()
@@ -324,3 +326,12 @@ def test_a_day_is_one_of_the_rollup_zone():
     zone = ZoneInfo("Asia/Kolkata")
     p = tariff._own(own(valid_from=date(2026, 11, 1)), "operator", zone)
     assert p.valid_from == datetime(2026, 10, 31, 18, 30, tzinfo=UTC)
+
+
+def test_a_compatible_provider_whose_name_holds_a_blank_counts_as_one():
+    reported = Reported(1000, 200, 0, 400, 1200, None, None)
+    ids = "openai-compatibility\nopenai-compatible-claude relay\nclaude relay"
+    found = load.normalised(
+        reported, Normalised(1000, 400, 0, 200, 0), "Claude Relay", "gpt-5", Resolution(UNKNOWN, "auth_index", ids)
+    )
+    assert found == Normalised(600, 400, 0, 200, 0)

@@ -68,7 +68,7 @@ def full(name, auth_index, file, project=""):
 
 
 BOB, ALICE_PLUS = "claude-bob@example.com.json", "codex-alice@example.com-plus.json"
-OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
+OPENROUTER = "openai-compatibility\nopenai-compatible-openrouter\nopenrouter"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
                 apikey(
                     "interactions-api-key",
                     "generativelanguage.googleapis.com",
-                    "interactions gemini-interactions",
+                    "interactions\ngemini-interactions",
                     "91702212f5577963",
                     "AIzaSyEXAMPLE-inter-0001",
                     "generativelanguage.googleapis.com",
@@ -187,13 +187,13 @@ OPENROUTER = "openai-compatibility openai-compatible-openrouter openrouter"
                 apikey(
                     COMPAT,
                     "local-vllm",
-                    "openai-compatibility openai-compatible-local-vllm local-vllm",
+                    "openai-compatibility\nopenai-compatible-local-vllm\nlocal-vllm",
                     "c0ffee0123456789",
                     "",
                     "10.0.0.9:8000",
                 ),
                 apikey(
-                    COMPAT, "old", "openai-compatibility openai-compatible-old old", "", "sk-old", "old.example.net"
+                    COMPAT, "old", "openai-compatibility\nopenai-compatible-old\nold", "", "sk-old", "old.example.net"
                 ),
             ],
         ),
@@ -467,7 +467,7 @@ def test_a_provider_that_cannot_be_read_is_skipped_and_counted(endpoint, bad):
 def test_the_keys_of_a_compatible_provider_are_found_in_every_spelling(spelling):
     keys = [{"api-key": "sk-1", "auth-index": "a1"}, {"apiKey": "sk-2", "authIndex": 2}, "sk-3"]
     found, skipped = read(COMPAT, [{"name": "Mine", spelling: keys}])
-    providers = "openai-compatibility openai-compatible-mine mine"
+    providers = "openai-compatibility\nopenai-compatible-mine\nmine"
     assert found == [
         apikey(COMPAT, "Mine", providers, "a1", "sk-1"),
         apikey(COMPAT, "Mine", providers, "2", "sk-2"),
@@ -482,7 +482,7 @@ def test_the_keys_of_a_compatible_provider_are_found_in_every_spelling(spelling)
 def test_a_compatible_provider_without_keys_has_its_index_on_itself(keys):
     found, skipped = read(COMPAT, [{"name": "local-vllm", "auth-index": "c0ff"} | keys])
     assert found == [
-        apikey(COMPAT, "local-vllm", "openai-compatibility openai-compatible-local-vllm local-vllm", "c0ff", "")
+        apikey(COMPAT, "local-vllm", "openai-compatibility\nopenai-compatible-local-vllm\nlocal-vllm", "c0ff", "")
     ]
     assert skipped == 0
 

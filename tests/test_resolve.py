@@ -26,7 +26,7 @@ def provider_key(name, key, auth_index="", providers="codex"):
 
 def compatible(name, key, auth_index=""):
     low = name.lower()
-    return provider_key(name, key, auth_index, f"openai-compatibility openai-compatible-{low} {low}")
+    return provider_key(name, key, auth_index, f"openai-compatibility\nopenai-compatible-{low}\n{low}")
 
 
 def look_up(configured, auth_index="", source="", provider="", auth_type="", past=(), **more):

@@ -61,7 +61,7 @@ UNKNOWN = Channel("unknown", "unknown", "unknown", "unknown")
 class Credential(NamedTuple):
     """One credential that the proxy lists, without its secret.
 
-    `providers` are the ids under which usage records may name it, joined by a blank. `auth_index` is empty where
+    `providers` are the ids under which usage records may name it, joined by line feeds. `auth_index` is empty where
     the proxy tells none, `key_digest` where it has no key, `place` (its base URL as a name) where it has none.
     `accounts` are the names under which `source` may mean it, in lower case, joined by line feeds; the first is its
     e-mail address, or empty.
@@ -248,7 +248,7 @@ def _provider_ids(endpoint: str, name: str) -> str:
     ids = list(KEY_ENDPOINTS[endpoint])
     if endpoint == COMPATIBILITY:  # v7.2.21 and later, and before
         ids += [f"openai-compatible-{name.lower()}", name.lower()]
-    return " ".join(ids)
+    return "\n".join(ids)
 
 
 def _list(value: Any) -> list[Any] | None:

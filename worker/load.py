@@ -398,9 +398,9 @@ def normalised(
     A snapshot names no provider. Before v7.2.21 an OpenAI-compatible one went by its configured name alone, which may
     be that of another family.
     """
-    ids = resolution.providers.split()
-    named = bool(ids) and ids[0] == directory.COMPATIBILITY and provider.lower() in ids
-    if not ids or (provider and not named):
+    ids = resolution.providers.split("\n")
+    named = ids[0] == directory.COMPATIBILITY and provider.lower() in ids
+    if ids == [""] or (provider and not named):
         return own
     return tokens.normalise(reported, tokens.family(resolution.providers, "", model))
 

@@ -95,13 +95,13 @@ def _of_account(credentials: Sequence[Credential], account: str) -> Sequence[Cre
 
 def _of_provider(credentials: Sequence[Credential], provider: str) -> Sequence[Credential]:
     """Return the credentials of the record's provider: an account alone says too little to go against it."""
-    return [c for c in credentials if not provider or provider.lower() in c.providers.split(" ")]
+    return [c for c in credentials if not provider or provider.lower() in c.providers.split("\n")]
 
 
 def _narrowed(credentials: Sequence[Credential], provider: str) -> Sequence[Credential]:
     """Return the credentials; where they are of several channels, those of the record's provider, then auth files."""
     if len({c.channel for c in credentials}) > 1 and provider:
-        credentials = [c for c in credentials if provider.lower() in c.providers.split(" ")] or credentials
+        credentials = [c for c in credentials if provider.lower() in c.providers.split("\n")] or credentials
     if len({c.channel for c in credentials}) > 1:
         files = [c for c in credentials if c.channel.kind == "auth"]
         return files if len({c.channel for c in files}) == 1 else credentials
