@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 import secrets
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -40,6 +40,7 @@ INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDA
 INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
 LOCK_UPSTREAM = "SELECT pg_try_advisory_lock(%s)"
+UNLOCK_UPSTREAM = "SELECT pg_advisory_unlock(%s)"
 
 
 @contextmanager
@@ -129,7 +130,9 @@ def upstream_lock(engine: Engine, upstream: str) -> Generator[None]:
         try:
             yield
         finally:
-            connection.invalidate()  # closing the session is what lets the lock go, whatever state it is in
+            with suppress(psycopg.Error):  # here, and not some time after the session has ended
+                _driver(connection).execute(UNLOCK_UPSTREAM, [key])
+            connection.invalidate()  # closing the session lets the lock go, whatever state it is in
 
 
 def migrate(url: str) -> None:
