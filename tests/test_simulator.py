@@ -1,6 +1,7 @@
 """The simulator against its own ledger, over real HTTP: what the other tests lean on must hold by itself."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -413,6 +414,55 @@ def test_mappings_lead_every_call_to_the_channel_the_ledger_expects(generation, 
     assert ("api.x.ai" in found) == (rendering == "7.2.140")
     for mapping in mappings.values():
         assert rendering != "snapshot-int" or '"auth-index"' not in json.dumps(mapping)
+
+
+def counted(http):
+    """What each credential has served, by auth index or key: in all, and by ten minutes."""
+    told = {entry["auth_index"]: entry for entry in http.get("auth-files").json()["files"]}
+    for keys in http.get("api-key-usage").json().values():
+        told |= {name.rpartition("|")[2]: entry for name, entry in keys.items()}
+    return told
+
+
+def test_credentials_count_what_they_served_whether_it_is_recorded_or_not():
+    clock = Clock()
+    clock.now = 1_800_000_300.0
+    with serve(wall=clock, statistics_enabled=False) as sim, client(sim) as http:
+        sim.push(CALLS[:1000])
+        clock.now += 1200
+        sim.push(CALLS[1000:1100])
+        assert (sim.queued, clock.now // 600 * 600) == (0, 1_800_001_200)
+        told = counted(http)
+        for credential in traffic.CREDENTIALS:
+            if not credential.mapped or (credential.mapping != "auth-files" and not credential.key):
+                continue
+            entry = told[credential.auth_index if credential.mapping == "auth-files" else credential.key]
+            mine = [
+                [c for c in some if c.auth_index == credential.auth_index] for some in (CALLS[:1000], CALLS[1000:1100])
+            ]
+            failures = [sum(call.failed for call in calls) for calls in mine]
+            assert (entry["success"], entry["failed"]) == (sum(map(len, mine)) - sum(failures), sum(failures))
+            recent = entry["recent_requests"]
+            assert len(recent) == 20
+            assert recent[-1] == {"time": "08:20-08:30", "success": len(mine[1]) - failures[1], "failed": failures[1]}
+            assert recent[-3] == {"time": "08:00-08:10", "success": len(mine[0]) - failures[0], "failed": failures[0]}
+            assert sum(span["success"] + span["failed"] for span in recent) == sum(map(len, mine))
+        sim.forget()
+        assert {entry["success"] for entry in counted(http).values()} == {0}
+
+
+def test_the_settings_are_told_with_all_their_secrets():
+    for generation, seconds in (("queue", 900), ("queue-6.10.8", 900), ("snapshot", None), ("snapshot-int", None)):
+        with serve(generation, retention_s=900) as sim, client(sim) as http:
+            body = http.get("config").json()
+        assert body.get("redis-usage-queue-retention-seconds") == seconds
+        assert {"sk-client-team-a-7Q2mX", "sk-ant-EXAMPLE-0001"} <= set(re.findall(r"[\w-]+", json.dumps(body)))
+        assert "EXAMPLE-proxy-password" in body["proxy-url"]
+
+
+def test_an_answer_tells_the_proxys_time():
+    with serve(wall=lambda: 1_800_000_000.7) as sim, client(sim) as http:
+        assert http.get("usage-queue").headers["Date"] == "Fri, 15 Jan 2027 08:00:00 GMT"
 
 
 def test_a_credential_can_appear_later():

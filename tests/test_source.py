@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -116,9 +117,79 @@ def test_the_switch_is_read_without_a_pop(enabled):
 
 def test_a_mapping_is_returned_as_it_is_and_none_where_the_version_has_none():
     with Witness(generation="snapshot") as proxy, source(proxy) as asks:
-        assert json.loads(asks.mapping("auth-files")) == Traffic(7).mapping("auth-files")
+        assert json.loads(asks.mapping("claude-api-key")) == Traffic(7).mapping("claude-api-key")
         assert asks.mapping("xai-api-key") is None
         assert [status for _, _, status in proxy.requests] == [200, 404]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [(3600, 3600), (61, 61), (60, 60), (0, 60), (-5, 60), (None, 60), (9999, 3600)]
+)
+def test_the_retention_is_what_the_proxy_makes_of_its_settings(proxy, told, seconds):
+    proxy.override("config", {"api-keys": ["sk-x"], "redis-usage-queue-retention-seconds": told, "debug": True})
+    with source(proxy) as asks:
+        assert asks.retention_s() == seconds
+
+
+def test_a_retention_is_60_where_the_settings_say_nothing_and_none_where_they_are_not_told(proxy):
+    with source(proxy) as asks:
+        proxy.override("config", {})
+        assert asks.retention_s() == 60
+        proxy.override("config", b"", 404)
+        assert asks.retention_s() is None
+        proxy.clear_overrides()
+        assert asks.retention_s() == 60  # the simulator's
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"<html>sk-client-team-a-7Q2mX</html>", 200),
+        (b'{"redis-usage-queue-retention-seconds": "sk-client-team-a-7Q2mX"}', 200),
+        (b'{"api-keys": ["sk-client-team-a-7Q2mX"', 200),
+        (b'{"error": "sk-client-team-a-7Q2mX"}', 500),
+        (b"sk-client-team-a-7Q2mX", 202),
+    ],
+)
+def test_settings_that_cannot_be_read_are_not_quoted(proxy, answer, status):
+    proxy.override("config", answer, status)
+    with source(proxy) as asks:
+        error = fails_with(UpstreamAnswerError, asks.retention_s, f"config answered {status}: no settings")
+    assert "sk-client" not in repr(error)
+    assert error.__cause__ is None
+
+
+def test_the_secrets_among_the_settings_are_not_kept(proxy):
+    with source(proxy) as asks:
+        proxy.requests.clear()
+        assert asks.retention_s() == 60
+        assert proxy.requests == [("GET", f"{MANAGEMENT}/config", 200)]
+        kept = repr(vars(asks))
+    assert not [secret for secret in Traffic(7).secrets() if secret in kept]
+
+
+def test_whether_there_is_a_history_is_asked_without_reading_it(proxy):
+    with source(proxy) as asks:
+        assert asks.offers_snapshot() is False
+    with Witness(generation="snapshot") as other, source(other, max_body_bytes=1 << 16) as asks:
+        other.push(Traffic(7).generate(1000))
+        assert asks.offers_snapshot() is True
+        fails_with(UpstreamAnswerError, asks.snapshot, "max_body_bytes")
+        other.fail_next(SNAPSHOT, Fault(status=500, body=b"oops"))
+        fails_with(UpstreamAnswerError, asks.offers_snapshot, "oops")
+        other.fail_next(SNAPSHOT, Fault(drop=True))
+        fails_with(UpstreamUnreachable, asks.offers_snapshot)
+
+
+def test_the_proxys_clock_is_the_date_of_its_last_answer(proxy):
+    with source(proxy) as asks:
+        assert asks.date is None
+        for at in (1_700_000_000, 1_800_000_000):
+            proxy.wall = lambda at=at: at + 0.9
+            asks.statistics_enabled()
+            assert asks.date == datetime.fromtimestamp(at, UTC)
+        asks._date = "yesterday"
+        assert asks.date is None
 
 
 @pytest.mark.parametrize("tail", ["", "/", "/v0/management", "/v0/management/"])

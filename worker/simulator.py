@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import parse_qs, urlsplit
 
 from worker import traffic as made_up
-from worker.traffic import Detail, IndexKind, Json, QueueVersion, Traffic, Usage
+from worker.traffic import Credential, Detail, IndexKind, Json, QueueVersion, Traffic, Usage
 
 Generation = Literal["queue", "queue-6.10.8", "snapshot", "snapshot-int", "resp-only", "both"]
 
@@ -57,6 +57,9 @@ FAILURES_MAX = 5
 BAN_S = 30 * 60
 CLOSE_MAX_S = 5.0
 RETENTION_DEFAULT_S, RETENTION_MAX_S = 60.0, 3600.0
+BUCKET_S, BUCKETS = 600, 20
+"""How the proxy counts recent requests."""
+
 JSON_TYPE = "application/json; charset=utf-8"
 
 
@@ -200,6 +203,7 @@ class Simulator:
         gzip: bool = False,
         base_path: str = BASE_PATH,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Make a proxy that does not listen yet.
 
@@ -216,6 +220,7 @@ class Simulator:
             gzip: compress answers for clients that accept it.
             base_path: where the management API lives.
             clock: monotonic seconds; ages queue items and bans.
+            wall: seconds since 1970, as its Date header and its counters of recent requests have them.
         """
         if host != LOOPBACK:
             raise ValueError(f"the simulator listens on {LOOPBACK} only, not on {host!r}")
@@ -231,6 +236,8 @@ class Simulator:
         """(method, path with query, status) of every call; status 0 is a connection closed without a word."""
         self._retention_s = min(retention_s, RETENTION_MAX_S) if retention_s > 0 else RETENTION_DEFAULT_S
         self._clock = clock
+        self.wall = wall
+        self._served: Counter[tuple[str, bool, int]] = Counter()
         self._lock = threading.RLock()
         self._door = Door(key, clock)
         self._queue: deque[tuple[float, object]] = deque()
@@ -273,7 +280,10 @@ class Simulator:
     def push(self, usages: Iterable[Usage]) -> None:
         """Let calls end now: into the queue, the history, or both. Dropped while statistics are off."""
         with self._lock:
-            for usage in usages if self.statistics_enabled else ():
+            for usage in usages:
+                self._served[usage.auth_index, usage.failed, int(self.wall()) // BUCKET_S] += 1
+                if not self.statistics_enabled:
+                    continue
                 if self.offer.queue:
                     self._queue.append((self._clock(), usage))
                 if self.offer.snapshot:
@@ -285,10 +295,11 @@ class Simulator:
             self._queue.extend((self._clock(), item) for item in items)
 
     def forget(self) -> None:
-        """Lose queue, history and bans, as a restarted proxy does."""
+        """Lose queue, history, counters and bans, as a restarted proxy does."""
         with self._lock:
             self._queue.clear()
             self._history.clear()
+            self._served.clear()
             self._door.clear()
 
     def ban(self, seconds: float, address: str = LOOPBACK) -> None:
@@ -411,7 +422,10 @@ class Simulator:
             "GET usage-statistics-enabled": self._statistics,
             "PUT usage-statistics-enabled": self._set_statistics,
             "PATCH usage-statistics-enabled": self._set_statistics,
+            "GET config": self._config,
         }
+        if self.offer.era >= made_up.STRING_ERA:
+            routes["GET api-key-usage"] = self._api_key_usage
         if self.offer.queue:
             routes["GET usage-queue"] = self._pop
         if self.offer.snapshot:
@@ -439,9 +453,50 @@ class Simulator:
         self.statistics_enabled = value
         return _answer(200, {"status": "ok"})
 
+    @property
+    def _world(self) -> Traffic:
+        return self.traffic or Traffic(0, credentials=(), client_keys=())
+
     def _mapping(self, name: str) -> Answer:
-        world = self.traffic or Traffic(0, credentials=(), client_keys=())
-        return _answer(200, world.mapping(name, "int" if self.offer.era == made_up.INT_ERA else "string"))
+        body: Any = self._world.mapping(name, "int" if self.offer.era == made_up.INT_ERA else "string")
+        if name == "auth-files" and self.offer.era >= made_up.STRING_ERA:
+            body["files"] = [entry | self._counters(entry["auth_index"]) for entry in body["files"]]
+        return _answer(200, body)
+
+    def _config(self, _: Request) -> Answer:
+        """Tell the settings as the proxy does: secrets and all."""
+        names = [name for name in MAPPINGS if name != "auth-files"]
+        body = {"proxy-url": "socks5://proxy:EXAMPLE-proxy-password@10.0.0.1:1080", "debug": False}
+        body |= {name: self._world.mapping(name)[name] for name in names}
+        if self.offer.version != OFFERS["snapshot"].version and self.offer.era >= made_up.STRING_ERA:
+            body["redis-usage-queue-retention-seconds"] = int(self._retention_s)
+        return _answer(200, body | {"usage-statistics-enabled": self.statistics_enabled})
+
+    def _api_key_usage(self, _: Request) -> Answer:
+        told: dict[str, dict[str, Json]] = {}
+        for credential in self._world.credentials:
+            if credential.mapping != "auth-files" and credential.mapped and credential.key:
+                of_provider = told.setdefault(_counted_as(credential), {})
+                of_provider[f"{credential.base_url}|{credential.key}"] = self._counters(credential.auth_index)
+        return _answer(200, told)
+
+    def _counters(self, auth_index: str) -> Json:
+        """Return what a credential has served: in all, and for each of the last ten minutes."""
+        sums = {failed: sum(n for (index, bad, _), n in self._served.items() if (index, bad) == (auth_index, failed))
+                for failed in (False, True)}  # fmt: skip
+        last = int(self.wall()) // BUCKET_S
+        recent = [
+            {
+                "time": f"{self._hour(bucket)}-{self._hour(bucket + 1)}",
+                "success": self._served[auth_index, False, bucket],
+                "failed": self._served[auth_index, True, bucket],
+            }
+            for bucket in range(last - BUCKETS + 1, last + 1)
+        ]
+        return {"success": sums[False], "failed": sums[True], "recent_requests": recent}
+
+    def _hour(self, bucket: int) -> str:
+        return time.strftime("%H:%M", time.gmtime(bucket * BUCKET_S + made_up.offset_s(self._offset)))
 
     def _pop(self, request: Request) -> Answer:
         count = parse_qs(request.query).get("count", [""])[0].strip() or "1"
@@ -492,6 +547,11 @@ class Simulator:
             json.dumps(body["tokens"], sort_keys=True),
         )
         return self._history.setdefault(key, detail) is detail
+
+
+def _counted_as(credential: Credential) -> str:
+    """Return under which provider the proxy counts an API key."""
+    return (credential.name or credential.provider).lower()
 
 
 def _nothing_here(_: Request) -> Answer:
@@ -609,6 +669,10 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             if answer.pop:
                 answer.pop.arrived = False
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the time of the simulated proxy."""
+        return super().date_time_string(self.simulator.wall() if timestamp is None else timestamp)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base names it)
         """Stay silent: tests and the demo own the terminal."""

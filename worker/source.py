@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, cast
 
 import httpx
+import msgspec
 import tenacity
 
 from worker.config import Upstream
@@ -30,6 +35,10 @@ MANAGEMENT = "/v0/management"
 STATISTICS = "usage-statistics-enabled"
 QUEUE = "usage-queue"
 SNAPSHOT = "usage"
+CONFIG = "config"
+
+RETENTION_DEFAULT_S, RETENTION_MAX_S = 60, 3600
+"""For how long the proxy keeps a queued record where its configuration says nothing, and at most."""
 
 BAN_S = 30 * 60.0
 """How long the proxy bans an address after five bad keys, where it does not say."""
@@ -48,11 +57,26 @@ class NotFoundError(UpstreamError):
     """The path is not served by this version of the proxy."""
 
 
+class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
+    """The one field that is ours to know; the others hold the proxy's secrets and are not even decoded."""
+
+    redis_usage_queue_retention_seconds: int | None = None
+
+
 class Source:
     """One proxy's management API. Not for several threads at once."""
 
-    def __init__(self, upstream: Upstream, transport: httpx.BaseTransport | None = None) -> None:
-        """Prepare a client; nothing is asked yet. The key travels in a header only, and to this host only."""
+    def __init__(
+        self,
+        upstream: Upstream,
+        transport: httpx.BaseTransport | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        """Prepare a client; nothing is asked yet. The key travels in a header only, and to this host only.
+
+        Once `stopping` is set, nothing is tried again.
+        """
+        self._stopping = stopping or threading.Event()
         base = (
             upstream.url if MANAGEMENT in upstream.url or "/management" in upstream.url else upstream.url + MANAGEMENT
         )
@@ -60,6 +84,7 @@ class Source:
         self._max_body_bytes = upstream.max_body_bytes
         self._count = upstream.queue_count
         self._version = ""
+        self._date = ""
         self._client = httpx.Client(
             base_url=base,
             headers={
@@ -83,6 +108,13 @@ class Source:
     def version(self) -> str:
         """What the proxy last said of its version; empty when it has not."""
         return self._version
+
+    @property
+    def date(self) -> datetime | None:
+        """What the proxy's clock last said, in whole seconds; None when it has not."""
+        with suppress(ValueError):
+            return parsedate_to_datetime(self._date).astimezone(UTC)
+        return None
 
     @property
     def count(self) -> int:
@@ -116,6 +148,41 @@ class Source:
             return bytes(self._get(endpoint))
         except NotFoundError:
             return None
+
+    def retention_s(self) -> int | None:
+        """Return for how many seconds the proxy keeps a queued record; None where it tells nothing of its settings.
+
+        The answer holds the proxy's secrets: nothing else of it is decoded, kept, or said in an error.
+
+        Raises:
+            UpstreamError: as `errors` tells them apart.
+        """
+        try:
+            body = self._get(CONFIG)
+        except NotFoundError:
+            return None
+        except UpstreamAnswerError as e:
+            raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=e.status) from None
+        try:
+            told = msgspec.json.decode(body, type=_ProxyConfig).redis_usage_queue_retention_seconds or 0
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=200) from None
+        return min(told, RETENTION_MAX_S) if told > 0 else RETENTION_DEFAULT_S
+
+    def offers_snapshot(self) -> bool:
+        """Ask whether there is a history, without reading it.
+
+        Raises:
+            UpstreamError: as `errors` tells them apart.
+        """
+        try:
+            with self._client.stream("GET", f"/{SNAPSHOT}") as response:
+                self._accept(SNAPSHOT, response)
+        except NotFoundError:
+            return False
+        except httpx.HTTPError as e:
+            raise UpstreamUnreachable(_say(e), endpoint=SNAPSHOT) from e
+        return True
 
     def snapshot(self) -> bytearray:
         """Return the whole history as the proxy tells it; can be asked for again.
@@ -151,7 +218,7 @@ class Source:
     def _safely_sent(self, body: bytearray) -> None:
         """Pop, again only after failures at which the request had not left."""
         try:
-            for attempt in _attempts(tenacity.retry_if_exception_type(NOT_SENT)):
+            for attempt in _attempts(tenacity.retry_if_exception_type(NOT_SENT), self._stopping):
                 with attempt:
                     self._read(QUEUE, body, params={"count": str(self._count)})
         except NOT_SENT as e:
@@ -162,7 +229,7 @@ class Source:
         body = bytearray()
         again = tenacity.retry_if_exception_type((httpx.TransportError, UpstreamUnreachable))
         try:
-            for attempt in _attempts(again):
+            for attempt in _attempts(again, self._stopping):
                 with attempt:
                     body.clear()
                     self._read(endpoint, body)
@@ -173,10 +240,7 @@ class Source:
     def _read(self, endpoint: str, body: bytearray, params: dict[str, str] | None = None) -> None:
         """Append the answer to `body` as it arrives, or raise what its status means."""
         with self._client.stream("GET", f"/{endpoint}", params=params) as response:
-            self._version = response.headers.get("X-CPA-VERSION", self._version)
-            if not response.is_success:
-                excerpt = b"".join(_some(response)).replace(self._key.encode(), b"***")
-                raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
+            self._accept(endpoint, response)
             for piece in response.iter_bytes():
                 body += piece
                 if len(body) > self._max_body_bytes:
@@ -187,6 +251,14 @@ class Source:
                 raise UpstreamAnswerError(
                     "not the answer of 200 that was expected", endpoint=endpoint, status=response.status_code
                 )
+
+    def _accept(self, endpoint: str, response: httpx.Response) -> None:
+        """Note what the headers say, and raise what a status that is no success means."""
+        self._version = response.headers.get("X-CPA-VERSION", self._version)
+        self._date = response.headers.get("Date", self._date)
+        if not response.is_success:
+            excerpt = b"".join(_some(response)).replace(self._key.encode(), b"***")
+            raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
 
 
 def refusal(  # noqa: PLR0911  # one return for each kind of refusal
@@ -264,7 +336,7 @@ class _Passing(UpstreamUnreachable):
         self.retry_after_s = retry_after_s
 
 
-def _attempts(again: tenacity.retry_base) -> tenacity.Retrying:
+def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity.Retrying:
     jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -272,7 +344,13 @@ def _attempts(again: tenacity.retry_base) -> tenacity.Retrying:
         asked = error.retry_after_s if isinstance(error, _Passing) else 0.0
         return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
 
-    return tenacity.Retrying(retry=again, stop=tenacity.stop_after_attempt(TRIES), wait=wait, reraise=True)
+    return tenacity.Retrying(
+        retry=again,
+        stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(stopping)),
+        wait=wait,
+        sleep=tenacity.sleep_using_event(stopping),
+        reraise=True,
+    )
 
 
 def _some(response: httpx.Response, limit: int = 2000) -> list[bytes]:
