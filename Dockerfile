@@ -49,5 +49,7 @@ USER 10001:10001
 
 HEALTHCHECK --interval=60s --timeout=15s --start-period=120s --retries=3 \
     CMD ["worker", "status", "--max-age", "300"]
+EXPOSE 9469
+STOPSIGNAL SIGTERM
 ENTRYPOINT ["worker"]
-CMD ["sync", "--once"]
+CMD ["run"]

@@ -103,7 +103,7 @@ def test_help_names_every_command_and_needs_no_configuration(tmp_path):
         (["quarantine", "show", "12345"], "12345"),
         (["quarantine", "show", "first"], "ID"),
         (["rebuild", "--timezone", "Europe/Atlantis"], "Europe/Atlantis"),
-        (["sync"], "--once"),
+        (["sync", "--json"], "--once"),
     ],
 )
 def test_what_cannot_be_asked_for_is_exit_2_and_names_it(books, arguments, said):

@@ -7,7 +7,7 @@ from worker import sync
 from worker.config import Config, Upstream
 from worker.database import connect
 from worker.errors import UpstreamBanned, UpstreamRefused
-from worker.refusal import PAUSE, Refusals
+from worker.refusal import Refusals
 from worker.simulator import Simulator
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -36,8 +36,8 @@ def test_nothing_stands_before_a_refusal(tmp_path):
 def test_a_refusal_stands_for_half_an_hour(tmp_path):
     refusals = Refusals(tmp_path, upstream())
     refusals.remember(refused(), NOW)
-    assert stands(refusals, NOW + PAUSE - timedelta(seconds=1))
-    assert not stands(refusals, NOW + PAUSE)
+    assert stands(refusals, NOW + timedelta(minutes=30) - timedelta(seconds=1))
+    assert not stands(refusals, NOW + timedelta(minutes=30))
 
 
 def test_a_ban_stands_as_long_as_the_proxy_said(tmp_path):

@@ -14,16 +14,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker import __version__, config, database, demo, intake, log, repair, report, rollup, show, store, sync
+from worker import __version__, config, database, demo, doctor, intake, log, repair, report, rollup, show, store, sync
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
 from worker.manage_prices import prices_app, reprice
 from worker.options import Json, Since, Until, UpstreamName, day
+from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
 
 DIFFERENCES_SHOWN = 50
-NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY"
 
 app = typer.Typer(
     name="worker",
@@ -98,10 +98,10 @@ def sync_command(
 ) -> None:
     """Pull usage from every proxy, resolve channels, load, roll up."""
     if not once:
-        raise UsageError(
-            "this version has no service yet: run `worker sync --once` on a schedule, more often than the proxy's "
-            "redis-usage-queue-retention-seconds (60 by default)"
-        )
+        if upstream is not None or as_json:
+            raise UsageError("without --once this is `worker run`, which takes no options")
+        run_command()
+        return
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
@@ -115,6 +115,12 @@ def sync_command(
                 results.append(_busy(one.name, e))
     _print_passes(results, as_json=as_json)
     _exit_with(results)
+
+
+@app.command("run")
+def run_command() -> None:
+    """Run as a service: passes on a schedule, probes and metrics over HTTP, until SIGTERM."""
+    Service(configured).run()
 
 
 @app.command("import")
@@ -252,6 +258,22 @@ def rebuild(
     show.say(f"{len(done.days)} days in {done.timezone}: {len(done.differences)} sums {verb}")
     if done.skipped:
         show.say(f"left alone, their records are no longer complete: {done.skipped[0]} to {done.skipped[-1]}")
+
+
+@app.command("doctor")
+def doctor_command(as_json: Json = False) -> None:
+    """Say what keeps usage away, or soon may, and what to do about it. Pops nothing and writes nothing."""
+    settings = configured()
+    findings = doctor.examine(settings, interval_s=settings.schedule.interval_s)
+    if as_json:
+        show.json_document(findings)
+    else:
+        amiss = [f for f in findings if f.level != "ok"]
+        for finding in amiss:
+            where = f" ({finding.upstream})" if finding.upstream else ""
+            show.say(f"{finding.level}: {finding.check}{where}: {finding.what}\n  {finding.remedy}")
+        show.say(f"{len(findings) - len(amiss)} of {len(findings)} checks are well")
+    raise typer.Exit(next((f.exit_code for f in findings if f.level == "error"), 0))
 
 
 @app.command()

@@ -40,6 +40,7 @@ SHORT_NAMES = {
     "WORKER_TIMEZONE": ("rollup", "timezone"),
     "WORKER_DATA_DIR": ("data_dir",),
     "WORKER_PEPPER": ("security", "pepper"),
+    "WORKER_HTTP_PORT": ("http", "port"),
     "WORKER_LOG_LEVEL": ("log", "level"),
     "WORKER_LOG_FORMAT": ("log", "format"),
 }
@@ -51,6 +52,7 @@ HEADER_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"
+CLOCK = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$"
 RATE_MAX_USD = 1_000_000
 """The highest price there is, per million tokens or per request; a higher one has lost its decimal point."""
 
@@ -127,6 +129,23 @@ class Rollup(Section):
     """How days are cut."""
 
     timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+
+
+class Schedule(Section):
+    """How often `worker run` does what."""
+
+    interval_s: Annotated[float, Field(ge=1, le=86_400)] = 15.0
+    jitter_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    directory_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    backoff_max_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    verify_at: Annotated[str, Field(pattern=CLOCK)] = "03:20"
+
+
+class Http(Section):
+    """Where `worker run` answers probes and Prometheus. Port 0: nowhere."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9469
 
 
 class Channels(Section):
@@ -218,6 +237,8 @@ class Config(BaseSettings):
     upstream: tuple[Upstream, ...] = ()
     database: Database = Database()
     rollup: Rollup = Rollup()
+    schedule: Schedule = Schedule()
+    http: Http = Http()
     channels: Channels = Channels()
     prices: Prices = Prices()
     journal: Journal = Journal()

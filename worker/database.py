@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 import psycopg
 import sqlalchemy
+from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -39,8 +40,13 @@ INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDA
 """
 INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
-LOCK_UPSTREAM = "SELECT pg_try_advisory_lock(%s)"
-UNLOCK_UPSTREAM = "SELECT pg_advisory_unlock(%s)"
+LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
+KEEP_ALIVE = """
+SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '30', true),
+       set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true)
+"""
+SELECT_NOTHING = "SELECT 1"
+IN_UTC = "SET TIME ZONE 'UTC'"
 
 
 @contextmanager
@@ -76,17 +82,25 @@ def spelled(url: str) -> str:
 
 def connect(url: str) -> Engine:
     """Return an engine for `url` (a postgresql+psycopg:// URL). Nothing is opened yet."""
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         url,
-        pool_size=2,
-        max_overflow=2,
+        pool_size=4,
+        max_overflow=60,  # one for each proxy that a service serves at the same time
         pool_pre_ping=True,
         connect_args={
             "application_name": "usage-worker",
-            "options": "-c timezone=UTC",
             "connect_timeout": 10,
+            "prepare_threshold": None,  # a pooler may give each transaction another connection
         },
     )
+    event.listen(engine, "connect", _in_utc)
+    return engine
+
+
+def _in_utc(connection: Connection, _: object) -> None:
+    """Set a new connection's time zone; not by a start-up option, which poolers refuse."""
+    connection.execute(IN_UTC)
+    connection.commit()
 
 
 @contextmanager
@@ -110,29 +124,76 @@ def begun(engine: Engine) -> Generator[sqlalchemy.Connection]:
         _raise_ours(e)
 
 
+class Lock:
+    """A lock between workers, held by an open transaction on a connection of its own.
+
+    A transaction and not a session, so that it also holds behind a pooler that hands out connections by transaction;
+    it looks at nothing, so that it keeps no row from being cleaned up. It is let go when its holder is, in whatever
+    way: a machine that vanishes is given up after about a minute.
+    """
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        """Name the lock; nothing is held yet."""
+        self._engine = engine
+        self._key = int.from_bytes(blake2b(f"usage-worker:{name}".encode(), digest_size=8).digest(), signed=True)
+        self._connection: Connection | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock, or find that it is still held; return whether it is ours.
+
+        Raises:
+            DatabaseError: PostgreSQL cannot be reached.
+        """
+        if self._still_held():
+            return True
+        try:
+            pooled = self._engine.connect()
+            connection = _driver(pooled)
+            pooled.detach()  # it is no connection of the pool's
+            connection.execute(KEEP_ALIVE)
+            row = connection.execute(LOCK, [self._key]).fetchone()
+        except (DBAPIError, psycopg.Error) as e:
+            _raise_ours(e)
+        if row is not None and row[0]:
+            self._connection = connection
+            return True
+        connection.close()
+        return False
+
+    def release(self) -> None:
+        """Let the lock go, whatever state its connection is in."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                connection.rollback()  # here, and not some time after the server has seen the connection end
+            connection.close()
+
+    def _still_held(self) -> bool:
+        if self._connection is None:
+            return False
+        try:
+            self._connection.execute(SELECT_NOTHING)
+        except psycopg.Error:
+            self.release()
+            return False
+        return True
+
+
 @contextmanager
 def upstream_lock(engine: Engine, upstream: str) -> Generator[None]:
-    """Hold the lock of one upstream, on a connection of its own, while the block runs.
+    """Hold the lock of one upstream while the block runs: a pass over it, or a change of what passes book on.
 
     Raises:
         BusyError: another worker holds it.
         DatabaseError: PostgreSQL cannot be reached.
     """
-    key = int.from_bytes(blake2b(f"usage-worker:{upstream}".encode(), digest_size=8).digest(), signed=True)
+    lock = Lock(engine, upstream)
+    if not lock.acquire():
+        raise BusyError(f"another worker holds the upstream {upstream!r}; this one stands by")
     try:
-        connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    except DBAPIError as e:
-        _raise_ours(e)
-    with connection:
-        row = _driver(connection).execute(LOCK_UPSTREAM, [key]).fetchone()
-        if row is None or not row[0]:
-            raise BusyError(f"another worker holds the upstream {upstream!r}; this one stands by")
-        try:
-            yield
-        finally:
-            with suppress(psycopg.Error):  # here, and not some time after the session has ended
-                _driver(connection).execute(UNLOCK_UPSTREAM, [key])
-            connection.invalidate()  # closing the session lets the lock go, whatever state it is in
+        yield
+    finally:
+        lock.release()
 
 
 def migrate(url: str) -> None:
@@ -229,16 +290,28 @@ def pepper(connection: Connection, configured: str) -> bytes:
     Raises:
         ConfigError: the configured pepper is not the one this database was begun with.
     """
-    proof = sha256(b"pepper check:" + configured.encode()).hexdigest()
-    mine = f"configured:{proof}" if configured else f"stored:{secrets.token_hex(32)}"
+    mine = f"configured:{_proof(configured)}" if configured else f"stored:{secrets.token_hex(32)}"
     connection.execute(INSERT_SETTING, ["pepper", mine])
-    kind, _, value = (setting(connection, "pepper") or "").partition(":")
+    return fitting_pepper(setting(connection, "pepper") or "", configured)
+
+
+def fitting_pepper(kept: str, configured: str) -> bytes:
+    """Return the secret that `kept`, the database's setting, and the configured pepper come to.
+
+    Raises:
+        ConfigError: the configured pepper is not the one this database was begun with.
+    """
+    kind, _, value = kept.partition(":")
     if kind == "stored" and not configured:
         return bytes.fromhex(value)
-    if kind == "configured" and configured and value == proof:
+    if kind == "configured" and configured and value == _proof(configured):
         return configured.encode()
     wanted = "the pepper that was configured when it was begun" if kind == "configured" else "no pepper of its own"
     raise ConfigError(f"security.pepper (WORKER_PEPPER) does not fit: this database goes with {wanted}")
+
+
+def _proof(configured: str) -> str:
+    return sha256(b"pepper check:" + configured.encode()).hexdigest()
 
 
 def _create_database(dsn: str) -> None:

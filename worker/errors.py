@@ -58,7 +58,11 @@ class UpstreamUnreachable(UpstreamError):
 
 
 class UpstreamRefused(UpstreamError):
-    """The management key is missing or wrong. Never retried: five tries ban the address for 30 minutes."""
+    """The management key is missing or wrong. Five tries ban the address: not to be tried for `retry_after_s`."""
+
+    def __init__(self, text: str, *, endpoint: str, status: int | None = None, retry_after_s: float = 1800.0) -> None:
+        super().__init__(text, endpoint=endpoint, status=status)
+        self.retry_after_s = retry_after_s
 
 
 class UpstreamBanned(UpstreamError):

@@ -59,11 +59,15 @@ class PassResult(msgspec.Struct, kw_only=True):
     journal_bytes: int = 0
     error: str | None = None
     exit_code: int = 0
+    retry_after_s: float = 0.0
+    """For how long the proxy is to be left alone, since it refuses the key."""
 
     def failed(self, error: WorkerError) -> None:
         """Note an error; the first one decides the exit code."""
         self.error = f"{self.error}; {error}" if self.error else str(error)
         self.exit_code = self.exit_code or error.exit_code
+        if isinstance(error, (UpstreamRefused, UpstreamBanned)):
+            self.retry_after_s = error.retry_after_s
 
 
 class Loader:

@@ -17,8 +17,6 @@ from worker.config import Upstream
 from worker.errors import UpstreamBanned, UpstreamRefused
 from worker.source import STATISTICS
 
-PAUSE = timedelta(minutes=30)
-
 
 class _Standing(msgspec.Struct, frozen=True):
     salt: str
@@ -46,11 +44,12 @@ class Refusals:
                 f"not asked before {standing.until:%H:%M} UTC, since it said: {standing.reason} A changed key or URL "
                 f"is tried at once; so is this one when {self._path} is removed.",
                 endpoint=STATISTICS,
+                retry_after_s=(standing.until - now).total_seconds(),
             )
 
     def remember(self, error: UpstreamRefused | UpstreamBanned, now: datetime) -> None:
         """Keep a refusal until asking again does no harm."""
-        pause = timedelta(seconds=error.retry_after_s) if isinstance(error, UpstreamBanned) else PAUSE
+        pause = timedelta(seconds=error.retry_after_s)
         salt = secrets.token_hex(16)
         standing = _Standing(salt, self._mark(salt), now + pause, str(error))
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ Every repair moves the rollups with the records, by signed deltas and in the sam
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +87,9 @@ def _change(connection: database.Connection, changed: Sequence[tuple[store.Row, 
 # -- late channels ----------------------------------------------------------------------------------------------
 
 
-def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = False) -> Resolved:
+def resolve_again(
+    loader: Loader, *, everything: bool = False, dry_run: bool = False, stopping: threading.Event | None = None
+) -> Resolved:
     """Look again at the records whose channel is unknown, and correct them and their rollups.
 
     In batches of a transaction each: when it is interrupted, what is done is done, and the next run does the rest.
@@ -95,6 +98,7 @@ def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = F
         loader: the upstream, with the directory to resolve by.
         everything: look at every record. One that has a channel never becomes unknown by it.
         dry_run: only say what would move.
+        stopping: ends it after the batch in hand, once it is set.
     """
     moves: Counter[Move] = Counter()
     looked_at = 0
@@ -105,15 +109,22 @@ def resolve_again(loader: Loader, *, everything: bool = False, dry_run: bool = F
     for records, moved in _walk(loader.engine, step):
         moves += moved
         looked_at += records
+        if stopping is not None and stopping.is_set():
+            break
     return Resolved(loader.upstream, looked_at, moves)
 
 
-def resolve_pending(loader: Loader) -> Resolved | None:
-    """Look again at unknown records if the directory learned something since; None when it did not."""
+def resolve_pending(loader: Loader, stopping: threading.Event) -> Resolved | None:
+    """Look again at unknown records if the directory learned something since; None when it did not.
+
+    Once `stopping` is set, it ends early, and stays to be done.
+    """
     with database.transaction(loader.engine) as connection:
         if not roster.resolve_pending(connection, loader.upstream_id):
             return None
-    done = resolve_again(loader)
+    done = resolve_again(loader, stopping=stopping)
+    if stopping.is_set():
+        return done
     with database.transaction(loader.engine) as connection:  # only now: a pass that dies on the way is made up for
         roster.set_resolve_pending(connection, loader.upstream_id, pending=False)
     return done

@@ -102,8 +102,9 @@ def ensure_partition(connection: Connection, month: str) -> None:
     connection.execute(ENSURE_PARTITION, [month])
 
 
+# Its name changes with its columns: behind a pooler the connection may have the one of an older worker.
 CREATE_STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS record_stage (
+CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_2 (
     occurred_at timestamptz, latency_ms bigint, ttft_ms bigint,
     input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cached_tokens bigint, total_tokens bigint,
     uncached_input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, billed_output_tokens bigint,
@@ -113,7 +114,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS record_stage (
     price_id integer
 ) ON COMMIT DELETE ROWS
 """
-COPY_STAGE = "COPY record_stage FROM STDIN (FORMAT BINARY)"
+COPY_STAGE = "COPY record_stage_2 FROM STDIN (FORMAT BINARY)"
 STAGE_TYPES = (
     "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["numeric"] * 4, "int4",
 )  # fmt: skip
@@ -132,7 +133,7 @@ SELECT
     %(batch_id)s, dimension_id, origin_id, status_code, event_key,
     channel_rule, request_id, service_tier, reasoning_effort, error,
     cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id
-FROM record_stage AS s
+FROM record_stage_2 AS s
 WHERE NOT EXISTS (SELECT FROM usage.record AS r
                   WHERE r.occurred_at = s.occurred_at AND r.event_key = s.event_key
                     AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s)
@@ -241,7 +242,7 @@ SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     unclassified_tokens = m.unclassified_tokens,
     cost_usd = m.cost_usd, actual_cost_usd = m.actual_cost_usd, cache_read_cost_usd = m.cache_read_cost_usd,
     cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id
-FROM record_stage AS m
+FROM record_stage_2 AS m
 WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
   AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
 """

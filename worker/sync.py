@@ -9,8 +9,11 @@ journal: the proxy forgets after a minute, the disk does not.
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -20,6 +23,7 @@ from sqlalchemy.engine import Engine
 from worker import database, decode, repair, store
 from worker.config import Config, Upstream
 from worker.errors import (
+    BusyError,
     DatabaseError,
     JournalError,
     PossibleLossError,
@@ -48,21 +52,75 @@ def sync_once(config: Config, engine: Engine, upstream: Upstream) -> PassResult:
         BusyError: another worker holds this upstream.
         ConfigError: the database goes with another time zone or pepper.
     """
-    result = PassResult(upstream=upstream.name)
-    journal = Journal(config.data_dir, upstream.name, config.journal.max_bytes)
-    refusals = Refusals(config.data_dir, upstream)
-    with Source(upstream) as source:
-        visit = Visit(upstream, source, journal, refusals, result)
-        try:
-            with database.upstream_lock(engine, upstream.name):
-                database.upgrade(engine)
-                loader = open_loader(config, engine, upstream.name)
-                noted(loader, journal, result, lambda: _pull_and_load(loader, visit))
-        except DatabaseError as e:
-            result.failed(e)
-            _pull_into_journal(visit)
-    result.journal_entries, result.journal_bytes = journal.backlog()
-    return concluded(result)
+    station = Station(config, engine, upstream)
+    try:
+        return station.visit()
+    finally:
+        station.close()
+
+
+class Station:
+    """One worker's post at one proxy: it is the proxy's only consumer from its first pass until it is closed.
+
+    What it learns of names, prices and the directory it keeps for `schedule.directory_s`.
+    """
+
+    def __init__(
+        self, config: Config, engine: Engine, upstream: Upstream, stopping: threading.Event | None = None
+    ) -> None:
+        """Take up the post; nothing is asked yet. Once `stopping` is set, a pass ends after the batch in hand."""
+        self.upstream = upstream
+        self._config = config
+        self._engine = engine
+        self._stopping = stopping or threading.Event()
+        self._consumer = database.Lock(engine, f"{upstream.name}:consumer")
+        self._loader: Loader | None = None
+        self._learned_at = 0.0
+        self.retention_s: int | None = None
+        """For how long the proxy keeps what nobody has fetched; None where it does not say."""
+        self.beat_at = time.monotonic()
+        """When it last got on with something."""
+
+    def visit(self) -> PassResult:
+        """Do one pass; see `sync_once`."""
+        self.beat()
+        result = PassResult(upstream=self.upstream.name)
+        journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
+        refusals = Refusals(self._config.data_dir, self.upstream)
+        with Source(self.upstream, stopping=self._stopping) as source:
+            visit = Visit(self.upstream, source, journal, refusals, result, self._stopping, self.beat)
+            try:
+                if not self._consumer.acquire():
+                    raise BusyError(f"another worker holds the upstream {self.upstream.name!r}; this one stands by")
+                with database.upstream_lock(self._engine, self.upstream.name):
+                    self._pass(visit)
+            except DatabaseError as e:
+                result.failed(e)
+                self._loader = None
+                _pull_into_journal(visit)
+        result.journal_entries, result.journal_bytes = journal.backlog()
+        return concluded(result)
+
+    def close(self) -> None:
+        """Leave the proxy to others."""
+        self._consumer.release()
+
+    def _pass(self, visit: Visit) -> None:
+        if self._loader is None or time.monotonic() - self._learned_at > self._config.schedule.directory_s:
+            self._loader = None  # even when the next line fails: what is old is not gone on with
+            database.upgrade(self._engine)
+            loader = open_loader(self._config, self._engine, self.upstream.name)
+            noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=True))
+            with suppress(UpstreamError):  # it is only told, and nothing hangs on it
+                self.retention_s = visit.source.retention_s() if visit.result.error is None else None
+            self._loader, self._learned_at = loader, time.monotonic()
+        else:
+            loader = self._loader
+            noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=False))
+
+    def beat(self) -> None:
+        """Note that it gets on."""
+        self.beat_at = time.monotonic()
 
 
 def resolve_once(
@@ -91,6 +149,8 @@ class Visit(NamedTuple):
     journal: Journal
     refusals: Refusals
     result: PassResult
+    stopping: threading.Event
+    beat: Callable[[], None]
 
 
 def _greet(source: Source, refusals: Refusals) -> bool | None:
@@ -109,24 +169,29 @@ def _greet(source: Source, refusals: Refusals) -> bool | None:
     return enabled
 
 
-def _pull_and_load(loader: Loader, visit: Visit) -> None:
-    """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer."""
+def _pull_and_load(loader: Loader, visit: Visit, *, learn: bool) -> None:
+    """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer.
+
+    `learn` says whether to ask for the directory, too.
+    """
     failed: WorkerError | None = None
     try:
         visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
-        loader.refresh(visit.source)
+        if learn:
+            loader.refresh(visit.source)
     except UpstreamError as e:
         failed = e
     if visit.result.statistics_enabled is False:
         remedy = "set usage-statistics-enabled: true in the proxy's configuration"
         log.warning("upstream.statistics_off", remedy=remedy)
-    _load_journal(loader, visit.journal, visit.result)
+    _load_journal(loader, visit)
     if failed is None:
         try:
             _pull(loader, visit)
         except (UpstreamError, JournalError) as e:
             failed = e
-    again = repair.resolve_pending(loader)  # after the pull: the proxy forgets sooner than the database does
+    # After the pull: the proxy forgets sooner than the database does.
+    again = None if visit.stopping.is_set() else repair.resolve_pending(loader, visit.stopping)
     if again is not None:
         visit.result.resolved = sum(again.moves.values())
     if failed is not None:
@@ -137,14 +202,14 @@ def _pull(loader: Loader, visit: Visit) -> None:
     """Read the queue, or the snapshot where there is no queue; the first pop already counts."""
     if visit.upstream.mode in ("auto", "queue"):
         try:
-            _QueueReader(visit.journal, visit.result, loader).drain(visit.source)
+            _QueueReader(visit, loader).drain()
         except NotFoundError as e:
             if visit.upstream.mode == "queue":
                 raise _not_offered(visit, e) from e
         else:
             return
     try:
-        _load_snapshot(loader, visit.source, visit.result)
+        _load_snapshot(loader, visit)
     except NotFoundError as e:
         raise _not_offered(visit, e) from e
 
@@ -152,20 +217,22 @@ def _pull(loader: Loader, visit: Visit) -> None:
 class _QueueReader:
     """Pops until the queue is empty; each payload durable before it is read."""
 
-    def __init__(self, journal: Journal, result: PassResult, loader: Loader | None) -> None:
-        self._journal = journal
-        self._result = result
+    def __init__(self, visit: Visit, loader: Loader | None) -> None:
+        self._visit = visit
+        self._journal = visit.journal
+        self._result = visit.result
         self._loader = loader
 
-    def drain(self, source: Source) -> None:
-        """Pop until an answer is short of what was asked for.
+    def drain(self) -> None:
+        """Pop until an answer is short of what was asked for, or the worker is to stop.
 
         Raises:
             UpstreamError: a pop failed; what it delivered all the same has been kept.
             JournalError: the journal is full, or its disk refuses.
         """
+        source = self._visit.source
         items = source.count
-        while items >= source.count:
+        while items >= source.count and not self._visit.stopping.is_set():
             self._journal.require_room()
             lost: PossibleLossError | None = None
             try:
@@ -175,6 +242,7 @@ class _QueueReader:
                 payload, lost = e.body, e
             self._result.mode = "queue"
             decoded = self._kept(payload, source)
+            self._visit.beat()
             items = decoded.elements
             if lost is not None:
                 raise lost
@@ -201,24 +269,31 @@ class _QueueReader:
         return decoded
 
 
-def _load_journal(loader: Loader, journal: Journal, result: PassResult) -> None:
+def _load_journal(loader: Loader, visit: Visit) -> None:
     """Load what a crash or an outage left behind, oldest first."""
-    for entry in journal.entries():
-        loader.load(entry.entry_id, decode.decode_queue(entry.payload), result)
-        journal.drop(entry)
+    for entry in visit.journal.entries():
+        if visit.stopping.is_set():
+            return
+        loader.load(entry.entry_id, decode.decode_queue(entry.payload), visit.result)
+        visit.journal.drop(entry)
+        visit.beat()
         log.info("journal.loaded", entry=entry.entry_id, bytes=len(entry.payload))
-    for path in journal.damaged():
+    for path in visit.journal.damaged():
         remedy = "its content is not what was written; try `worker import` on it, then remove it"
         log.error("journal.damaged", file=str(path), remedy=remedy)
 
 
-def _load_snapshot(loader: Loader, source: Source, result: PassResult) -> None:
-    body = source.snapshot()
-    result.mode = "snapshot"
+def _load_snapshot(loader: Loader, visit: Visit) -> None:
+    """Load the whole history, or as much of it as the worker has time for: it can be asked for again."""
+    body = visit.source.snapshot()
+    visit.result.mode = "snapshot"
     try:
         for decoded in decode.decode_snapshot(body):
-            loader.refresh_on_miss(source, decoded.records)
-            loader.load(uuid.uuid4().hex, decoded, result)
+            if visit.stopping.is_set():
+                return
+            loader.refresh_on_miss(visit.source, decoded.records)
+            loader.load(uuid.uuid4().hex, decoded, visit.result)
+            visit.beat()
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
 
@@ -229,7 +304,7 @@ def _pull_into_journal(visit: Visit) -> None:
         return
     try:
         visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
-        _QueueReader(visit.journal, visit.result, None).drain(visit.source)
+        _QueueReader(visit, None).drain()
     except NotFoundError:
         return
     except WorkerError as e:

@@ -1,0 +1,259 @@
+"""`worker run` as a process: signals at any moment, stand-by and take-over, a dead proxy beside a live one, probes."""
+
+import os
+import re
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from random import Random
+
+import pytest
+from support import KEY, PRICES, calls, proxy, wait_until
+
+from worker import database
+from worker.config import Config, Upstream
+from worker.metrics import Metrics
+from worker.service import Shift
+
+QUICK = {"WORKER__SCHEDULE__INTERVAL_S": "1", "WORKER__SCHEDULE__JITTER_S": "0", "WORKER_HTTP_PORT": "0"}
+STOPS = int(os.environ.get("WORKER_TEST_STOPS", "10"))
+COUNT = "SELECT count(*) FROM usage.record"
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def get(port, path, method="GET"):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+
+
+def metric(port, name):
+    text = get(port, "/metrics")[1]
+    return {labels: float(value) for labels, value in re.findall(rf"(?m)^usage_worker_{name}(\{{.*?\}})? (\S+)$", text)}
+
+
+def said(process):
+    return process.stderr.read_text() if process.stderr.exists() else ""
+
+
+def records(books):
+    return books.ask(COUNT)[0][0] if books.ask("SELECT to_regclass('usage.record')")[0][0] else 0
+
+
+def ends_well(process):
+    finished = process.wait()
+    assert (finished.code, "Traceback" in finished.stderr) == (0, False), finished.stderr
+    return finished
+
+
+# -- at work ----------------------------------------------------------------------------------------------------
+
+
+def test_it_begins_with_a_pass_drains_a_burst_and_tells_what_it_did(books):
+    port = free_port()
+    with proxy("queue", calls(1200)) as simulator:
+        environment = {**QUICK, "WORKER_HTTP_PORT": str(port)}
+        with books.starting(simulator, "run", **environment) as process:
+            wait_until(lambda: records(books) == 1200, "the first pass has drained the queue")
+            wait_until(lambda: metric(port, "passes_total"), "the pass is counted")
+            assert metric(port, "records_inserted_total") == {'{upstream="default"}': 1200.0}
+            assert metric(port, "statistics_enabled") == {'{upstream="default"}': 1.0}
+            assert [get(port, page) for page in ("/livez", "/readyz")] == [(200, "ok\n")] * 2
+            assert get(port, "/livez", "HEAD") == (200, "")
+            assert get(port, "/elsewhere")[0] == 404
+            simulator.push(calls(3000)[1200:])
+            wait_until(lambda: records(books) == 3000, "a later pass has drained the rest")
+            os.kill(process.pid, signal.SIGTERM)
+            events = [line["event"] for line in ends_well(process).logs]
+    assert events[0] == "service.started"
+    assert events[-1] == "service.stopped"
+    books.require_exactly(calls())
+
+
+@pytest.mark.parametrize("number", range(STOPS))
+def test_a_stop_at_any_moment_ends_with_0_and_loses_and_doubles_nothing(books, number):
+    luck = Random(number)
+    with proxy("queue", calls(1500)) as simulator:
+        with books.starting(simulator, "run", **QUICK, WORKER__UPSTREAM__0__QUEUE_COUNT="50") as process:
+            wait_until(lambda: '"service.started"' in said(process), "it is at work")
+            wanted = luck.randrange(1200)
+            wait_until(lambda: len(simulator.handed_out) >= wanted, "so many records are handed out")
+            time.sleep(luck.random() * 0.02)  # not to wait for anything: to hit another moment each time
+            os.kill(process.pid, luck.choice((signal.SIGTERM, signal.SIGINT)))
+            ends_well(process)
+        assert books.worker(simulator, "sync", "--once").code == 0
+        assert simulator.lost == []
+    books.require_exactly(calls(1500))
+
+
+def test_a_second_signal_ends_it_at_once_and_the_next_pass_makes_it_whole(books):
+    with proxy("queue", calls(500)) as simulator:
+        books.worker(simulator, "migrate")
+        with (
+            books.holding("LOCK TABLE usage.record IN ACCESS EXCLUSIVE MODE"),
+            books.starting(simulator, "run", **QUICK) as process,
+        ):
+            books.wait_until_it_waits()
+            os.kill(process.pid, signal.SIGTERM)
+            wait_until(lambda: '"service.stopping"' in said(process), "the first signal is taken")
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait().code == 128 + signal.SIGTERM
+        books.wait_until_it_left()
+        assert books.worker(simulator, "sync", "--once").code == 0
+    books.require_exactly(calls(500))
+
+
+# -- several workers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(books, tmp_path, number):
+    port = free_port()
+    second = {**QUICK, "WORKER_DATA_DIR": str(tmp_path / "second"), "WORKER_HTTP_PORT": str(port)}
+    with proxy("queue", calls(500)) as simulator, books.starting(simulator, "run", **QUICK) as first:
+        wait_until(lambda: records(books) == 500, "the first one works")
+        with books.starting(simulator, "run", **second) as process:
+            wait_until(lambda: '"pass.standby"' in said(process), "the second one stands by")
+            wait_until(lambda: metric(port, "standby"), "and says so")
+            assert metric(port, "standby") == {'{upstream="default"}': 1.0}
+            assert books.worker(simulator, "sync", "--once").code == 75
+            assert get(port, "/readyz")[0] == 200
+            os.kill(first.pid, number)
+            first.wait()
+            simulator.push(calls(1000)[500:])
+            wait_until(lambda: records(books) == 1000, "the second one takes over")
+            os.kill(process.pid, signal.SIGTERM)
+            ends_well(process)
+    books.require_exactly(calls(1000))
+
+
+def test_channels_can_be_linked_while_it_runs(books):
+    with proxy("queue", calls(500)) as simulator, books.starting(simulator, "run", **QUICK) as process:
+        wait_until(lambda: records(books) == 500, "it works")
+        link = ("channels", "link", "local-vllm", "OpenRouter")
+        wait_until(lambda: books.worker(None, *link).code == 0, "the link is made between two passes")
+        os.kill(process.pid, signal.SIGTERM)
+        ends_well(process)
+    books.balance()
+
+
+# -- several proxies --------------------------------------------------------------------------------------------
+
+
+def test_a_dead_proxy_and_a_wrong_key_do_not_delay_a_healthy_one(books):
+    port = free_port()
+    with proxy("queue", calls(300)) as healthy, proxy("queue", calls(10)) as locked:
+        environment = {
+            **QUICK,
+            "WORKER_HTTP_PORT": str(port),
+            "WORKER__UPSTREAM__1__NAME": "dead",
+            "WORKER__UPSTREAM__1__URL": f"http://127.0.0.1:{free_port()}",
+            "WORKER__UPSTREAM__1__KEY": KEY,
+            "WORKER__UPSTREAM__2__NAME": "locked",
+            "WORKER__UPSTREAM__2__URL": locked.url,
+            "WORKER__UPSTREAM__2__KEY": "EXAMPLE-wrong",
+        }
+        with books.starting(healthy, "run", **environment) as process:
+            wait_until(lambda: records(books) == 300, "the healthy one is emptied")
+            wait_until(lambda: '"locked"' in str(metric(port, "passes_total")), "the locked one was asked")
+            wait_until(lambda: '"dead"' in str(metric(port, "passes_total")), "the dead one was asked")
+            for part in (600, 900):
+                healthy.push(calls(part)[part - 300 :])
+                wait_until(lambda part=part: records(books) == part, "the healthy one is emptied again")
+            assert locked.auth_failures == 1
+            assert get(port, "/livez") == (200, "ok\n")
+            os.kill(process.pid, signal.SIGTERM)
+            ends_well(process)
+
+
+# -- configuration ----------------------------------------------------------------------------------------------
+
+
+def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(books, tmp_path):
+    file = tmp_path / "worker.toml"
+    file.write_text("[log]\nlevel = 'info'\n")
+    with (
+        proxy("queue", calls(300)) as simulator,
+        books.starting(simulator, "--config", str(file), "run", **QUICK) as process,
+    ):
+
+        def count(event):
+            return said(process).count(f'"event": "{event}"')
+
+        wait_until(lambda: records(books) == 300, "it works")
+        file.write_text("[log]\nlevel = 'loud'\n")
+        os.kill(process.pid, signal.SIGHUP)
+        wait_until(lambda: count("service.config_refused"), "the bad one is refused")
+        simulator.push(calls(600)[300:])
+        wait_until(lambda: records(books) == 600, "the old one goes on")
+        file.write_text("[schedule]\ndirectory_s = 7\n")
+        os.kill(process.pid, signal.SIGHUP)
+        wait_until(lambda: count("service.started") == 2, "the good one is taken")
+        simulator.push(calls(900)[600:])
+        wait_until(lambda: records(books) == 900, "it works on")
+        os.kill(process.pid, signal.SIGTERM)
+        ends_well(process)
+    books.require_exactly(calls(900))
+
+
+def test_what_cannot_run_says_why_and_ends_with_3(books):
+    finished = books.worker(None, "run", **QUICK)
+    assert (finished.code, "no upstream" in finished.stderr) == (3, True)
+    with proxy("queue") as simulator, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        finished = books.worker(simulator, "sync", WORKER_HTTP_PORT=str(taken.getsockname()[1]))
+    assert (finished.code, "http.port" in finished.stderr) == (3, True)
+
+
+# -- one shift, in this process ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shift(books, tmp_path):
+    upstream = Upstream(url="http://127.0.0.1:9", key=KEY)
+    return Shift(Config(data_dir=tmp_path, upstream=(upstream,), prices=PRICES), books.engine, Metrics())
+
+
+def test_a_pass_that_is_stuck_is_told_to_the_probe(shift):
+    assert shift.live() == (True, "ok")
+    shift._stations[0].beat_at -= 10_000
+    assert not shift.live().well
+    assert "default" in shift.live().text
+
+
+def test_a_database_that_is_away_or_older_is_not_ready(shift, books, monkeypatch):
+    assert shift.ready().well
+    monkeypatch.setattr(database, "HEAD", "9999")
+    assert "9999" in shift.ready().text
+    shift._engine = database.connect("postgresql+psycopg://nobody@/nowhere?host=/nonexistent")
+    assert not shift.ready().well
+
+
+def test_the_nightly_comparison_counts_what_differs(shift, books):
+    books.loader()
+    with proxy("queue", calls(100)) as simulator:
+        books.sync(simulator)
+    shift._verify()
+    assert shift._metrics.registry.get_sample_value("usage_worker_verify_differences") == 0
+    books.ask("UPDATE usage.daily SET requests = requests + 1")
+    shift._verify()
+    assert shift._metrics.registry.get_sample_value("usage_worker_verify_differences") > 0
+
+
+def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(shift, capsys):
+    for _ in range(3):
+        shift._told("sync:default", "overrun")
+    labels = {"job": "sync:default", "result": "overrun"}
+    assert shift._metrics.registry.get_sample_value("usage_worker_jobs_total", labels) == 3
+    assert capsys.readouterr().out.count("job.skipped") == 1

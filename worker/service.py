@@ -1,0 +1,301 @@
+"""`worker run`: passes on a schedule, housekeeping, probes and metrics, until a signal ends it.
+
+Each proxy has a job of its own and fails alone. SIGTERM and SIGINT stop pulling, let the batch in hand be committed
+and end the process with 0; a second one ends it at once, which loses nothing either. SIGHUP reads the configuration
+anew; one that does not hold is refused, and the old one goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FrameType
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy.engine import Engine
+
+from worker import database, doctor, report, rollup
+from worker.config import Config
+from worker.errors import BusyError, ConfigError, DatabaseError, WorkerError
+from worker.jobs import Jobs, Result
+from worker.load import PassResult, now
+from worker.metrics import Metrics
+from worker.sync import Station
+from worker.web import Health, Web
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+DOCTOR_S = 3600.0
+NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY"
+LIVE_S = 300.0
+"""A proxy's job that has not got on with anything for this long is stuck; longer where its waits may be longer."""
+
+
+class Service:
+    """The process: its signals, and one shift after the other, each under one configuration."""
+
+    def __init__(self, read: Callable[[], Config]) -> None:
+        """Take what reads the configuration; it is asked again on SIGHUP."""
+        self._read = read
+        self._metrics = Metrics()
+        self._wake = threading.Event()
+        self._ending = False
+        self._reloading = False
+
+    def run(self) -> None:
+        """Work until a signal ends it.
+
+        Raises:
+            ConfigError: there is nothing to do, or a port cannot be had.
+            DatabaseError: the embedded PostgreSQL does not start.
+        """
+        config: Config | None = _with_upstreams(self._read())
+        with self._signals():
+            while config is not None:
+                config = self._shift(config)
+        log.info("service.stopped")
+
+    def _shift(self, config: Config) -> Config | None:
+        """Work under one configuration; return the next one, None to end."""
+        with ExitStack() as stack:
+            engine = stack.enter_context(database.opened(config))
+            shift = Shift(config, engine, self._metrics)
+            if config.http.port:
+                web = Web(
+                    config.http.host, config.http.port,
+                    live=shift.live, ready=shift.ready, metrics=self._metrics.registry,
+                )  # fmt: skip
+                stack.enter_context(web)
+            stack.callback(shift.end)
+            shift.begin()
+            return self._next(config)
+
+    def _next(self, config: Config) -> Config | None:
+        """Wait for a signal that ends the shift."""
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._ending:
+                log.info("service.stopping")
+                return None
+            if self._reloading:
+                self._reloading = False
+                try:
+                    found = _with_upstreams(self._read())
+                except ConfigError as e:
+                    log.error("service.config_refused", reason=str(e))  # noqa: TRY400  # the sentence says it all
+                    continue
+                log.info("service.config_reloaded", changed=found != config)
+                if found != config:
+                    return found
+
+    @contextmanager
+    def _signals(self) -> Generator[None]:
+        handlers = {signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGHUP: self._reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        if self._ending:
+            os._exit(128 + number)  # asked twice: what is not committed is in the journal
+        self._ending = True
+        self._wake.set()
+
+    def _reload(self, _number: int, _: FrameType | None) -> None:
+        self._reloading = True
+        self._wake.set()
+
+
+def _with_upstreams(config: Config) -> Config:
+    """Return a configuration that gives the service something to do."""
+    if not config.upstream:
+        raise ConfigError(NO_UPSTREAM)
+    return config
+
+
+class Shift:
+    """The jobs under one configuration."""
+
+    def __init__(self, config: Config, engine: Engine, metrics: Metrics) -> None:
+        """Prepare the jobs; none runs yet."""
+        self._config = config
+        self._engine = engine
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._stations = [Station(config, engine, upstream, self._stopping) for upstream in config.upstream]
+        self._rests = {station.upstream.name: _Rest(config) for station in self._stations}
+        self._housekeeping = database.Lock(engine, "housekeeping")
+        self._jobs = Jobs(len(self._stations) + 2, self._told)
+        self._skipped: set[str] = set()
+        self._amiss: set[tuple[str, str]] = set()
+
+    def begin(self) -> None:
+        """Start every job; the passes at once."""
+        schedule, zone = self._config.schedule, ZoneInfo(self._config.rollup.timezone)
+        for station in self._stations:
+            station.beat()
+            name = station.upstream.name
+            self._metrics.journal_limit.labels(name).set(self._config.journal.max_bytes)
+            work = partial(self._sync, station)
+            self._jobs.every(f"sync:{name}", work, schedule.interval_s, jitter_s=schedule.jitter_s)
+        if schedule.verify_at:
+            self._jobs.daily("verify", self._kept(self._verify), schedule.verify_at, zone)
+        self._jobs.every("doctor", self._examine, DOCTOR_S)
+        self._jobs.start()
+        log.info("service.started", upstreams=[station.upstream.name for station in self._stations])
+
+    def end(self) -> None:
+        """Stop pulling, wait until what is in hand is committed, and leave the proxies to others."""
+        self._stopping.set()
+        self._jobs.stop()
+        for station in self._stations:
+            station.close()
+        self._housekeeping.release()
+
+    # Probes.
+
+    def live(self) -> Health:
+        """Say whether every proxy's job gets on. That a proxy or the database is away is no reason to restart."""
+        stuck = [
+            f"{station.upstream.name}: nothing for {age_s:.0f} s"
+            for station in self._stations
+            if (age_s := time.monotonic() - station.beat_at) > self._patience_s(station)
+        ]
+        return Health(not stuck, "\n".join(stuck) or "ok")
+
+    def _patience_s(self, station: Station) -> float:
+        # A pop may wait four times for its answer, and the schedule for its turn.
+        return max(LIVE_S, 10 * self._config.schedule.interval_s, 6 * station.upstream.timeout_s)
+
+    def ready(self) -> Health:
+        """Say whether the database is there, at this program's schema."""
+        try:
+            found = database.schema_version(self._engine)
+        except DatabaseError as e:
+            return Health(well=False, text=str(e))
+        if found != database.HEAD:
+            return Health(well=False, text=f"the schema is {found or 'not there'}, this program's is {database.HEAD}")
+        return Health(well=True, text="ok")
+
+    # Jobs.
+
+    def _sync(self, station: Station) -> None:
+        """Do one pass, unless its proxy is to be left alone for a while."""
+        name = station.upstream.name
+        rest = self._rests[name]
+        if rest.lasts() or self._stopping.is_set():
+            station.beat()
+            return
+        started = time.monotonic()
+        try:
+            result = station.visit()
+        except BusyError as e:
+            if not rest.standing_by:
+                log.info("pass.standby", upstream=name, reason=str(e))
+            rest.standing_by = True
+            result = PassResult(upstream=name)
+            result.failed(e)
+        except WorkerError as e:
+            log.error("pass.refused", upstream=name, reason=str(e))  # noqa: TRY400  # the sentence says it all
+            result = PassResult(upstream=name)
+            result.failed(e)
+        else:
+            rest.standing_by = False
+        rest.after(result)
+        self._metrics.standby.labels(name).set(rest.standing_by)
+        self._metrics.passed(result, time.monotonic() - started)
+        self._note_success(station, result, rest)
+
+    def _note_success(self, station: Station, result: PassResult, rest: _Rest) -> None:
+        if station.retention_s is not None:
+            self._metrics.retention.labels(result.upstream).set(station.retention_s)
+        if result.mode is not None:
+            self._metrics.poll_gap.labels(result.upstream).set(rest.gap_s())
+        if result.error is None:
+            self._metrics.last_success.labels(result.upstream).set(now().timestamp())
+        if result.inserted:
+            for row in report.freshness(self._engine):
+                if row["upstream"] == result.upstream and row["newest_record_at"] is not None:
+                    self._metrics.newest_record.labels(result.upstream).set(row["newest_record_at"].timestamp())
+
+    def _kept(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return housekeeping that one worker of a database does, and the others leave to it."""
+
+        def job() -> None:
+            if self._housekeeping.acquire():
+                work()
+
+        return job
+
+    def _verify(self) -> None:
+        zone = ZoneInfo(report.timezone(self._engine))
+        with database.transaction(self._engine) as connection:
+            found = sum(1 for _ in rollup.differences(connection, zone, None, None))
+        self._metrics.verify_differences.set(found)
+        if found:
+            log.error("verify.differences", sums=found, remedy="worker verify --json, then worker rebuild")
+        else:
+            log.info("verify.done")
+
+    def _examine(self) -> None:
+        """Say what the doctor finds amiss, once for as long as it stays so."""
+        found = doctor.examine(self._config, interval_s=self._config.schedule.interval_s)
+        amiss = {(f.check, f.upstream): f for f in found if f.level != "ok"}
+        for key, finding in amiss.items():
+            if key not in self._amiss:
+                told = {"check": finding.check, "upstream": finding.upstream, "reason": finding.what}
+                log.warning("doctor.finding", **told, remedy=finding.remedy)
+        self._amiss = set(amiss)
+
+    def _told(self, job: str, result: Result) -> None:
+        """Count how a run of a job ended; one that was skipped is said, once in a row."""
+        self._metrics.jobs.labels(job, result).inc()
+        if result in ("ok", "error"):
+            self._skipped.discard(job)
+        elif job not in self._skipped:
+            self._skipped.add(job)
+            log.warning("job.skipped", job=job, reason=result)
+
+
+class _Rest:
+    """When a proxy is to be asked again: later after each failure, at once after a success."""
+
+    def __init__(self, config: Config) -> None:
+        self._interval_s = config.schedule.interval_s
+        self._longest_s = config.schedule.backoff_max_s
+        self._failures = 0
+        self._until = 0.0
+        self._emptied_at: float | None = None
+        self.standing_by = False
+
+    def lasts(self) -> bool:
+        """Say whether it is not time yet."""
+        return time.monotonic() < self._until
+
+    def after(self, result: PassResult) -> None:
+        """Take note of a pass. Only the proxy's own failures count: while the database is away, pulling goes on."""
+        if result.exit_code != 4:  # noqa: PLR2004  # the proxy's exit code
+            self._failures, self._until = 0, 0.0
+            return
+        self._failures += 1
+        pause_s = min(self._interval_s * 2 ** min(self._failures - 1, 10), self._longest_s)
+        pause_s = max(pause_s * random.uniform(0.5, 1.0), result.retry_after_s)  # noqa: S311  # no secret hangs on it
+        self._until = time.monotonic() + pause_s
+
+    def gap_s(self) -> float:
+        """Return the seconds since the proxy was last emptied before now."""
+        at = time.monotonic()
+        gap_s = at - self._emptied_at if self._emptied_at is not None else 0.0
+        self._emptied_at = at
+        return gap_s
