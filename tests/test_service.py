@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -257,3 +258,15 @@ def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(shift, capsys):
     labels = {"job": "sync:default", "result": "overrun"}
     assert shift._metrics.registry.get_sample_value("usage_worker_jobs_total", labels) == 3
     assert capsys.readouterr().out.count("job.skipped") == 1
+
+
+def test_the_nightly_comparison_is_given_up_when_the_service_ends(shift, books):
+    books.loader()
+    with books.holding("LOCK TABLE usage.daily IN ACCESS EXCLUSIVE MODE"):
+        job = threading.Thread(target=shift._verify)
+        job.start()
+        books.wait_until_it_waits()
+        shift._jobs.start()
+        shift.end()
+        job.join(20)
+        assert not job.is_alive()

@@ -137,6 +137,7 @@ class Shift:
         self._rests = {station.upstream.name: _Rest(config) for station in self._stations}
         self._housekeeping = database.Lock(engine, "housekeeping")
         self._jobs = Jobs(len(self._stations) + 2, self._told)
+        self._verifying: database.Connection | None = None
         self._skipped: set[str] = set()
         self._amiss: set[tuple[str, str]] = set()
 
@@ -158,6 +159,8 @@ class Shift:
     def end(self) -> None:
         """Stop pulling, wait until what is in hand is committed, and leave the proxies to others."""
         self._stopping.set()
+        if self._verifying is not None:  # it may take minutes, and can be done again
+            self._verifying.cancel()
         self._jobs.stop()
         for station in self._stations:
             station.close()
@@ -239,9 +242,18 @@ class Shift:
         return job
 
     def _verify(self) -> None:
+        """Compare the sums with their records; given up when the shift ends."""
         zone = ZoneInfo(report.timezone(self._engine))
-        with database.transaction(self._engine) as connection:
-            found = sum(1 for _ in rollup.differences(connection, zone, None, None))
+        try:
+            with database.transaction(self._engine) as connection:
+                self._verifying = connection
+                found = sum(1 for _ in rollup.differences(connection, zone, None, None))
+        except DatabaseError:
+            if self._stopping.is_set():
+                return
+            raise
+        finally:
+            self._verifying = None
         self._metrics.verify_differences.set(found)
         if found:
             log.error("verify.differences", sums=found, remedy="worker verify --json, then worker rebuild")
@@ -250,7 +262,7 @@ class Shift:
 
     def _examine(self) -> None:
         """Say what the doctor finds amiss, once for as long as it stays so."""
-        found = doctor.examine(self._config, interval_s=self._config.schedule.interval_s)
+        found = doctor.examine(self._config, interval_s=self._config.schedule.interval_s, stopping=self._stopping)
         amiss = {(f.check, f.upstream): f for f in found if f.level != "ok"}
         for key, finding in amiss.items():
             if key not in self._amiss:

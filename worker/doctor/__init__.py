@@ -9,6 +9,8 @@ at whether what it served arrived.
 
 from __future__ import annotations
 
+import threading
+
 from worker.config import Config
 from worker.doctor import books, folder, proxy
 from worker.doctor.finding import Finding
@@ -16,12 +18,13 @@ from worker.doctor.finding import Finding
 __all__ = ["Finding", "examine"]
 
 
-def examine(config: Config, *, interval_s: float) -> list[Finding]:
+def examine(config: Config, *, interval_s: float, stopping: threading.Event | None = None) -> list[Finding]:
     """Look at everything that usage needs on its way from a proxy into the database.
 
     Args:
         config: what is configured.
         interval_s: the seconds from one pass to the next, against which the proxy's retention is held.
+        stopping: once it is set, no question to a proxy is asked again.
 
     Returns:
         One finding for each check that could be made, in the order in which to put them right.
@@ -33,5 +36,5 @@ def examine(config: Config, *, interval_s: float) -> list[Finding]:
     if data_dir.level == "ok":  # else a refusal could not be remembered, and five who ask again are banned
         for upstream in config.upstream:
             book = known.get(upstream.name, books.Book()) if known is not None else None
-            findings += proxy.examine(config, upstream, book, interval_s)
+            findings += proxy.examine(config, upstream, book, interval_s, stopping)
     return findings

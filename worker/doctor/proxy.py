@@ -7,6 +7,7 @@ theirs, and while one stands nothing is asked.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -46,14 +47,20 @@ class Proxy(NamedTuple):
         return self.upstream.name
 
 
-def examine(config: Config, upstream: Upstream, book: Book | None, interval_s: float) -> list[Finding]:
+def examine(
+    config: Config,
+    upstream: Upstream,
+    book: Book | None,
+    interval_s: float,
+    stopping: threading.Event | None = None,
+) -> list[Finding]:
     """Make the checks of one proxy; those of its journal and its passes need no answer from it."""
     found = [folder.journal(config, upstream)]
     if book is not None:
         found.append(_last_pass(upstream.name, book, interval_s))
     quick = upstream.model_copy(update={"timeout_s": min(upstream.timeout_s, TIMEOUT_S)})
     refusals = Refusals(config.data_dir, upstream)
-    with Source(quick) as source:
+    with Source(quick, stopping=stopping) as source:
         try:
             refusals.check(now())
             for finding in _asked(Proxy(upstream, source, book, interval_s), refusals):
