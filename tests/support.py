@@ -6,6 +6,7 @@ import atexit
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from worker.traffic import Rendering, Totals, Traffic, Usage
 KEY = "EXAMPLE-management-key"
 SEED = 7
 PATIENCE_S = 20.0
+QUICK = {"WORKER__SCHEDULE__INTERVAL_S": "1", "WORKER__SCHEDULE__JITTER_S": "0", "WORKER_HTTP_PORT": "0"}
 
 RENDERINGS: Mapping[str, Rendering] = {
     "queue": "7.2.140",
@@ -239,6 +241,12 @@ class Books:
         with database.transaction(self.engine) as connection:
             return list(rollup.differences(connection, ZoneInfo(self.timezone), None, None))
 
+    def records(self) -> int:
+        """How many there are; none while there is no schema."""
+        if not self.ask("SELECT to_regclass('usage.record')")[0][0]:
+            return 0
+        return int(self.ask("SELECT count(*) FROM usage.record")[0][0])
+
     def balance(self) -> None:
         """Fail unless rollups are the sums of the records, and hours add up to days."""
         assert self.differences() == []
@@ -421,3 +429,15 @@ def _tell(wanted: Mapping[str, Any]) -> int:
 
 def utc(*when: int) -> datetime:
     return datetime(*when, tzinfo=UTC)
+
+
+def said(process: Running) -> str:
+    """What it has written to stderr so far."""
+    return process.stderr.read_text() if process.stderr.exists() else ""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]

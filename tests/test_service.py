@@ -11,22 +11,14 @@ import urllib.request
 from random import Random
 
 import pytest
-from support import KEY, PRICES, calls, proxy, wait_until
+from support import KEY, PRICES, QUICK, calls, free_port, proxy, said, wait_until
 
 from worker import database
 from worker.config import Config, Upstream
 from worker.metrics import Metrics
 from worker.service import Shift
 
-QUICK = {"WORKER__SCHEDULE__INTERVAL_S": "1", "WORKER__SCHEDULE__JITTER_S": "0", "WORKER_HTTP_PORT": "0"}
 STOPS = int(os.environ.get("WORKER_TEST_STOPS", "10"))
-COUNT = "SELECT count(*) FROM usage.record"
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def get(port, path, method="GET"):
@@ -43,14 +35,6 @@ def metric(port, name):
     return {labels: float(value) for labels, value in re.findall(rf"(?m)^usage_worker_{name}(\{{.*?\}})? (\S+)$", text)}
 
 
-def said(process):
-    return process.stderr.read_text() if process.stderr.exists() else ""
-
-
-def records(books):
-    return books.ask(COUNT)[0][0] if books.ask("SELECT to_regclass('usage.record')")[0][0] else 0
-
-
 def ends_well(process):
     finished = process.wait()
     assert (finished.code, "Traceback" in finished.stderr) == (0, False), finished.stderr
@@ -65,7 +49,7 @@ def test_it_begins_with_a_pass_drains_a_burst_and_tells_what_it_did(books):
     with proxy("queue", calls(1200)) as simulator:
         environment = {**QUICK, "WORKER_HTTP_PORT": str(port)}
         with books.starting(simulator, "run", **environment) as process:
-            wait_until(lambda: records(books) == 1200, "the first pass has drained the queue")
+            wait_until(lambda: books.records() == 1200, "the first pass has drained the queue")
             wait_until(lambda: metric(port, "passes_total"), "the pass is counted")
             assert metric(port, "records_inserted_total") == {'{upstream="default"}': 1200.0}
             assert metric(port, "statistics_enabled") == {'{upstream="default"}': 1.0}
@@ -73,7 +57,7 @@ def test_it_begins_with_a_pass_drains_a_burst_and_tells_what_it_did(books):
             assert get(port, "/livez", "HEAD") == (200, "")
             assert get(port, "/elsewhere")[0] == 404
             simulator.push(calls(3000)[1200:])
-            wait_until(lambda: records(books) == 3000, "a later pass has drained the rest")
+            wait_until(lambda: books.records() == 3000, "a later pass has drained the rest")
             os.kill(process.pid, signal.SIGTERM)
             events = [line["event"] for line in ends_well(process).logs]
     assert events[0] == "service.started"
@@ -122,7 +106,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(books, 
     port = free_port()
     second = {**QUICK, "WORKER_DATA_DIR": str(tmp_path / "second"), "WORKER_HTTP_PORT": str(port)}
     with proxy("queue", calls(500)) as simulator, books.starting(simulator, "run", **QUICK) as first:
-        wait_until(lambda: records(books) == 500, "the first one works")
+        wait_until(lambda: books.records() == 500, "the first one works")
         with books.starting(simulator, "run", **second) as process:
             wait_until(lambda: '"pass.standby"' in said(process), "the second one stands by")
             wait_until(lambda: metric(port, "standby"), "and says so")
@@ -132,7 +116,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(books, 
             os.kill(first.pid, number)
             first.wait()
             simulator.push(calls(1000)[500:])
-            wait_until(lambda: records(books) == 1000, "the second one takes over")
+            wait_until(lambda: books.records() == 1000, "the second one takes over")
             os.kill(process.pid, signal.SIGTERM)
             ends_well(process)
     books.require_exactly(calls(1000))
@@ -140,7 +124,7 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(books, 
 
 def test_channels_can_be_linked_while_it_runs(books):
     with proxy("queue", calls(500)) as simulator, books.starting(simulator, "run", **QUICK) as process:
-        wait_until(lambda: records(books) == 500, "it works")
+        wait_until(lambda: books.records() == 500, "it works")
         link = ("channels", "link", "local-vllm", "OpenRouter")
         wait_until(lambda: books.worker(None, *link).code == 0, "the link is made between two passes")
         os.kill(process.pid, signal.SIGTERM)
@@ -165,12 +149,12 @@ def test_a_dead_proxy_and_a_wrong_key_do_not_delay_a_healthy_one(books):
             "WORKER__UPSTREAM__2__KEY": "EXAMPLE-wrong",
         }
         with books.starting(healthy, "run", **environment) as process:
-            wait_until(lambda: records(books) == 300, "the healthy one is emptied")
+            wait_until(lambda: books.records() == 300, "the healthy one is emptied")
             wait_until(lambda: '"locked"' in str(metric(port, "passes_total")), "the locked one was asked")
             wait_until(lambda: '"dead"' in str(metric(port, "passes_total")), "the dead one was asked")
             for part in (600, 900):
                 healthy.push(calls(part)[part - 300 :])
-                wait_until(lambda part=part: records(books) == part, "the healthy one is emptied again")
+                wait_until(lambda part=part: books.records() == part, "the healthy one is emptied again")
             assert locked.auth_failures == 1
             assert get(port, "/livez") == (200, "ok\n")
             os.kill(process.pid, signal.SIGTERM)
@@ -191,17 +175,17 @@ def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(books, tmp_path
         def count(event):
             return said(process).count(f'"event": "{event}"')
 
-        wait_until(lambda: records(books) == 300, "it works")
+        wait_until(lambda: books.records() == 300, "it works")
         file.write_text("[log]\nlevel = 'loud'\n")
         os.kill(process.pid, signal.SIGHUP)
         wait_until(lambda: count("service.config_refused"), "the bad one is refused")
         simulator.push(calls(600)[300:])
-        wait_until(lambda: records(books) == 600, "the old one goes on")
+        wait_until(lambda: books.records() == 600, "the old one goes on")
         file.write_text("[schedule]\ndirectory_s = 7\n")
         os.kill(process.pid, signal.SIGHUP)
         wait_until(lambda: count("service.started") == 2, "the good one is taken")
         simulator.push(calls(900)[600:])
-        wait_until(lambda: records(books) == 900, "it works on")
+        wait_until(lambda: books.records() == 900, "it works on")
         os.kill(process.pid, signal.SIGTERM)
         ends_well(process)
     books.require_exactly(calls(900))
@@ -263,7 +247,7 @@ def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(shift, capsys):
 def test_the_nightly_comparison_is_given_up_when_the_service_ends(shift, books):
     books.loader()
     with books.holding("LOCK TABLE usage.daily IN ACCESS EXCLUSIVE MODE"):
-        job = threading.Thread(target=shift._verify)
+        job = threading.Thread(target=shift._kept(shift._verify))
         job.start()
         books.wait_until_it_waits()
         shift._jobs.start()

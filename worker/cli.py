@@ -14,7 +14,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from worker import __version__, config, database, demo, doctor, intake, log, repair, report, rollup, show, store, sync
+from worker import (
+    __version__,
+    config,
+    database,
+    demo,
+    doctor,
+    intake,
+    log,
+    maintain,
+    register,
+    repair,
+    report,
+    rollup,
+    show,
+    store,
+    sync,
+)
 from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
@@ -225,14 +241,16 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
     with database.opened(configured()) as engine:
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
+            complete_from = register.records_complete_from(connection)
             found = list(rollup.differences(connection, zone, first, last))
     if as_json:
-        show.json_document({"differences": [d._asdict() for d in found]})
+        show.json_document({"complete_from": complete_from, "differences": [d._asdict() for d in found]})
     elif found:
         rows = [_difference(d) for d in found[:DIFFERENCES_SHOWN]]
         show.table("Rollups that differ from their records", list(rows[0]), rows)
     else:
-        show.say("rollups and records agree")
+        since_then = f" from {complete_from} on; records of the days before have been dropped" if complete_from else ""
+        show.say(f"rollups and records agree{since_then}")
     if found:
         raise VerifyError(f"{len(found)} sums differ; `worker verify --json` lists every one")
 
@@ -258,6 +276,28 @@ def rebuild(
     show.say(f"{len(done.days)} days in {done.timezone}: {len(done.differences)} sums {verb}")
     if done.skipped:
         show.say(f"left alone, their records are no longer complete: {done.skipped[0]} to {done.skipped[-1]}")
+
+
+@app.command("maintain")
+def maintain_command(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what a run would do.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the coming months' partitions, and drop some of what is older than its retention."""
+    settings = configured()
+    with database.opened(settings) as engine:
+        done = maintain.maintain(engine, settings.retention, dry_run=dry_run)
+    if as_json:
+        show.json_document(done._asdict())
+        return
+    verb = "would be " if dry_run else ""
+    for what, found in (("made", done.made), ("dropped", done.dropped)):
+        show.say(f"months {verb}{what}: {', '.join(found) or 'none'}")
+    for kind, n in done.deleted.items():
+        left = f", {done.left[kind]} left for the next run" if done.left.get(kind) else ""
+        show.say(f"{kind} {verb}deleted: {n}{left}")
+    if done.left.get("months"):
+        show.say(f"months left for the next run: {done.left['months']}")
 
 
 @app.command("doctor")
@@ -407,6 +447,11 @@ def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> No
             show.say(
                 f"{result.upstream}: usage statistics are switched off in the proxy, so it records nothing: "
                 "set usage-statistics-enabled: true"
+            )
+        if result.too_old:
+            show.say(
+                f"{result.upstream}: {result.too_old} records were not taken: those of their time have been dropped "
+                "(retention.records_days), so these may have been counted before"
             )
         if result.error:
             sys.stderr.write(f"worker: {result.upstream}: {result.error}\n")

@@ -53,6 +53,7 @@ HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"
 CLOCK = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$"
+MONTH_DAYS = 31
 RATE_MAX_USD = 1_000_000
 """The highest price there is, per million tokens or per request; a higher one has lost its decimal point."""
 
@@ -138,6 +139,7 @@ class Schedule(Section):
     jitter_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
     directory_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
     backoff_max_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    maintain_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
     verify_at: Annotated[str, Field(pattern=CLOCK)] = "03:20"
 
 
@@ -207,6 +209,20 @@ class Journal(Section):
     max_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
 
 
+def _whole_months(days: int) -> int:
+    if 0 < days < MONTH_DAYS:
+        raise ValueError(f"must be 0 (for ever) or at least {MONTH_DAYS}: records are dropped by whole months")
+    return days
+
+
+class Retention(Section):
+    """For how many days what is kept; 0 is for ever. Rollups always stay."""
+
+    records_days: Annotated[int, Field(ge=0, le=36_500), AfterValidator(_whole_months)] = 0
+    quarantine_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    runs_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+
+
 class Security(Section):
     """The secret under which keys are digested. Empty: the database keeps one that it made itself."""
 
@@ -242,6 +258,7 @@ class Config(BaseSettings):
     channels: Channels = Channels()
     prices: Prices = Prices()
     journal: Journal = Journal()
+    retention: Retention = Retention()
     security: Security = Security()
     log: Log = Log()
 

@@ -20,7 +20,7 @@ from worker.config import Config
 from worker.embedded import EmbeddedPostgres
 from worker.errors import BusyError, ConfigError, DatabaseError, NoSchemaError, TransientDatabaseError
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]

@@ -34,6 +34,7 @@ T = TypeVar("T")
 TRIES = 5
 MISS_PAUSE_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+ALWAYS = datetime.min.replace(tzinfo=UTC)
 NO_OWN_PRICES = Prices()
 
 
@@ -47,6 +48,8 @@ class PassResult(msgspec.Struct, kw_only=True):
     inserted: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    too_old: int = 0
+    """Not taken: records of their time have been dropped, and these may have been among them."""
     unknown_channel: int = 0
     resolved: int = 0
     """Records of earlier passes whose channel was unknown and is known now."""
@@ -95,6 +98,7 @@ class Loader:
             self.keyring = Keyring(database.pepper(connection, pepper))
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
             self.upstream_id = register.upstream_id(connection, upstream)
+            self._dropped_before = register.records_dropped_before(connection, self.upstream_id) or ALWAYS
             self.directory = directory.build(*roster.load_credentials(connection, self.upstream_id))
         self.pricer = open_pricer(engine, prices, self.zone)
         self._accounts = self._accounts_of(self.directory)
@@ -131,30 +135,33 @@ class Loader:
         asides = [self._aside(bad) for bad in decoded.bad]
         pulled = len(rows) + len(asides)
 
-        def transaction(connection: database.Connection) -> tuple[list[store.Row], int] | None:
+        def transaction(connection: database.Connection) -> tuple[list[store.Row], list[store.Row], int] | None:
             batch_id = store.begin_batch(connection, entry_id, self.upstream_id, self.run_id, now(), pulled)
             if batch_id is None:
                 return None
-            new = store.insert_records(connection, batch_id, rows)
+            dropped_before = register.records_dropped_before(connection, self.upstream_id)
+            kept = [row for row in rows if row.occurred_at >= dropped_before] if dropped_before else rows
+            new = store.insert_records(connection, batch_id, kept)
             rollup.apply(connection, rollup.deltas(new, self.zone))
             # Asked after the rollups are locked: a rebuild for another zone may have come between.
             database.rollup_timezone(connection, self.zone.key)
             aside = store.quarantine(connection, self.upstream_id, asides, now())
-            if released:
+            if len(kept) == len(rows):  # what is too old stays where it is
                 store.drop_quarantined(connection, released)
             newest = max((row.occurred_at for row in new), default=None)
             store.finish_batch(connection, batch_id, self.upstream_id, len(new), aside, newest)
-            return new, aside
+            return kept, new, aside
 
         outcome = run(self.engine, transaction)
         if outcome is None:
             result.replayed += 1
             return
-        new, aside = outcome
+        kept, new, aside = outcome
         result.pulled += pulled
         result.inserted += len(new)
-        result.duplicates += len(rows) - len(new)
-        result.quarantined += aside
+        result.duplicates += len(kept) - len(new)
+        result.too_old += len(rows) - len(kept)
+        result.quarantined += aside + (len(rows) - len(kept) if released else 0)
         result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
 
     def refresh(self, source: Source, *, keep: bool = True) -> None:
@@ -323,7 +330,7 @@ class Loader:
         return dimensions
 
     def _make_partitions(self, times: Iterable[datetime]) -> None:
-        for month in sorted({f"{at:%Y-%m}-01" for at in times} - self._months):
+        for month in sorted({f"{at:%Y-%m}-01" for at in times if at >= self._dropped_before} - self._months):
             run(self.engine, partial(store.ensure_partition, month=month))
             self._months.add(month)
 

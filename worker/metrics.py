@@ -24,6 +24,7 @@ class Metrics:
         self._pulled = self._counter("records_pulled", "Records in the payloads that were loaded.")
         self._inserted = self._counter("records_inserted", "Records that were new.")
         self._duplicate = self._counter("records_duplicate", "Records that were there already.")
+        self._too_old = self._counter("records_too_old", "Records not taken: those of their time have been dropped.")
         self._quarantined = self._counter("records_quarantined", "Records that could not be read and were set aside.")
         self._unknown = self._counter("records_unknown_channel", "New records whose channel was not found.")
         self._loss = self._counter("possible_loss", "Answers of the queue that did not arrive whole.")
@@ -49,6 +50,10 @@ class Metrics:
             f"{PREFIX}_verify_differences", "Sums that differed from their records when they were last compared.",
             registry=self.registry,
         )  # fmt: skip
+        self.maintain_left = Gauge(
+            f"{PREFIX}_maintain_left", "What is older than its retention and still there: months, and rows by kind.",
+            ("kind",), registry=self.registry,
+        )  # fmt: skip
         build = Gauge(
             f"{PREFIX}_build_info", "What is running; always 1.", ("version", "schema"), registry=self.registry
         )
@@ -65,6 +70,7 @@ class Metrics:
         name = result.upstream
         for counter, n in (
             (self._pulled, result.pulled), (self._inserted, result.inserted), (self._duplicate, result.duplicates),
+            (self._too_old, result.too_old),
             (self._quarantined, result.quarantined), (self._unknown, result.unknown_channel),
             (self._loss, result.possible_loss),
         ):  # fmt: skip

@@ -53,12 +53,36 @@ def upstream_id(connection: Connection, name: str) -> int:
     return one(connection.execute(SELECT_UPSTREAM, [name]).fetchone())
 
 
+# Dropping records waits for the first, and for the second, too.
+KEEP_RECORDS = "LOCK TABLE ONLY usage.record IN ACCESS SHARE MODE"
+KEEP_RECORDS_TO_WRITE = "LOCK TABLE ONLY usage.record IN ROW EXCLUSIVE MODE"
 SELECT_COMPLETE_FROM = "SELECT max(records_complete_from) FROM usage.upstream"
+SELECT_DROPPED_BEFORE = "SELECT records_dropped_before FROM usage.upstream WHERE upstream_id = %s"
+SELECT_DROPPED_EVERYWHERE = """
+SELECT min(records_dropped_before) FROM usage.upstream HAVING bool_and(records_dropped_before IS NOT NULL)
+"""
 
 
 def records_complete_from(connection: Connection) -> date | None:
-    """Return the first day of which no record was ever dropped; None when none ever was."""
+    """Return the first day that has all its records, and keeps them until the transaction ends; None when all have."""
+    connection.execute(KEEP_RECORDS)
     row = connection.execute(SELECT_COMPLETE_FROM).fetchone()
+    return row[0] if row else None
+
+
+def records_dropped_before(connection: Connection, upstream: int) -> datetime | None:
+    """Return the instant before which an upstream's records may have been dropped; more are not until the end.
+
+    The end is that of the transaction, which may store records; None when none was dropped.
+    """
+    connection.execute(KEEP_RECORDS_TO_WRITE)
+    row = connection.execute(SELECT_DROPPED_BEFORE, [upstream]).fetchone()
+    return row[0] if row else None
+
+
+def records_dropped_before_everywhere(connection: Connection) -> datetime | None:
+    """Return the instant before which no upstream has a record; None where one has them all."""
+    row = connection.execute(SELECT_DROPPED_EVERYWHERE).fetchone()
     return row[0] if row else None
 
 

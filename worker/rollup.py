@@ -15,6 +15,7 @@ from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from worker import register
 from worker.database import Connection
 from worker.price import EXACT
 from worker.store import Row
@@ -281,8 +282,13 @@ class Difference(NamedTuple):
 
 
 def differences(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> Iterator[Difference]:
-    """Compare both rollups with the records of the days `[since, until)` and yield every sum that differs."""
-    days = covered_days(connection, zone, since, until)
+    """Compare both rollups with the records of the days `[since, until)` and yield every sum that differs.
+
+    Days whose records are no longer all there are left out: their sums are all that is known of them.
+    """
+    complete_from = register.records_complete_from(connection)
+    first = max(filter(None, (since, complete_from)), default=None)
+    days = covered_days(connection, zone, first, until)
     if not days:
         return
     span = _span(days, zone)

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.engine import Engine
 
-from worker import database, doctor, report, rollup
+from worker import database, doctor, maintain, report, rollup
 from worker.config import Config
 from worker.errors import BusyError, ConfigError, DatabaseError, WorkerError
 from worker.jobs import Jobs, Result
@@ -136,7 +136,8 @@ class Shift:
         self._stations = [Station(config, engine, upstream, self._stopping) for upstream in config.upstream]
         self._rests = {station.upstream.name: _Rest(config) for station in self._stations}
         self._housekeeping = database.Lock(engine, "housekeeping")
-        self._jobs = Jobs(len(self._stations) + 2, self._told)
+        self._taking = threading.Lock()
+        self._jobs = Jobs(len(self._stations) + 3, self._told)
         self._verifying: database.Connection | None = None
         self._skipped: set[str] = set()
         self._amiss: set[tuple[str, str]] = set()
@@ -152,6 +153,7 @@ class Shift:
             self._jobs.every(f"sync:{name}", work, schedule.interval_s, jitter_s=schedule.jitter_s)
         if schedule.verify_at:
             self._jobs.daily("verify", self._kept(self._verify), schedule.verify_at, zone)
+        self._jobs.every("maintain", self._kept(self._maintain), schedule.maintain_s)
         self._jobs.every("doctor", self._examine, DOCTOR_S)
         self._jobs.start()
         log.info("service.started", upstreams=[station.upstream.name for station in self._stations])
@@ -228,16 +230,29 @@ class Shift:
         if result.error is None:
             self._metrics.last_success.labels(result.upstream).set(now().timestamp())
         if result.inserted:
-            for row in report.freshness(self._engine):
-                if row["upstream"] == result.upstream and row["newest_record_at"] is not None:
-                    self._metrics.newest_record.labels(result.upstream).set(row["newest_record_at"].timestamp())
+            with suppress(DatabaseError):  # away since the pass: the next one tells it
+                self._note_newest(result.upstream)
+
+    def _note_newest(self, upstream: str) -> None:
+        for row in report.freshness(self._engine):
+            if row["upstream"] == upstream and row["newest_record_at"] is not None:
+                self._metrics.newest_record.labels(upstream).set(row["newest_record_at"].timestamp())
 
     def _kept(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Return housekeeping that one worker of a database does, and the others leave to it."""
+        """Return housekeeping that one worker of a database does, and the others leave to it.
+
+        While the database is away, or not yet migrated by the first pass, its next turn does.
+        """
 
         def job() -> None:
-            if self._housekeeping.acquire():
-                work()
+            try:
+                with self._taking:  # several jobs share it
+                    ours = self._housekeeping.acquire()
+                if ours:
+                    work()
+            except DatabaseError as e:
+                if not self._stopping.is_set():
+                    log.warning("housekeeping.put_off", reason=str(e))
 
         return job
 
@@ -248,10 +263,6 @@ class Shift:
             with database.transaction(self._engine) as connection:
                 self._verifying = connection
                 found = sum(1 for _ in rollup.differences(connection, zone, None, None))
-        except DatabaseError:
-            if self._stopping.is_set():
-                return
-            raise
         finally:
             self._verifying = None
         self._metrics.verify_differences.set(found)
@@ -259,6 +270,11 @@ class Shift:
             log.error("verify.differences", sums=found, remedy="worker verify --json, then worker rebuild")
         else:
             log.info("verify.done")
+
+    def _maintain(self) -> None:
+        """Make partitions ahead and drop what is old."""
+        for kind, left in maintain.maintain(self._engine, self._config.retention).left.items():
+            self._metrics.maintain_left.labels(kind).set(left)
 
     def _examine(self) -> None:
         """Say what the doctor finds amiss, once for as long as it stays so."""

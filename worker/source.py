@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -63,6 +64,11 @@ class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
     redis_usage_queue_retention_seconds: int | None = None
 
 
+def trust() -> ssl.SSLContext:
+    """Return what certificates are believed by; to make one takes time and a megabyte, so make it once."""
+    return httpx.create_ssl_context()
+
+
 class Source:
     """One proxy's management API. Not for several threads at once."""
 
@@ -71,10 +77,15 @@ class Source:
         upstream: Upstream,
         transport: httpx.BaseTransport | None = None,
         stopping: threading.Event | None = None,
+        trusting: ssl.SSLContext | None = None,
     ) -> None:
         """Prepare a client; nothing is asked yet. The key travels in a header only, and to this host only.
 
-        Once `stopping` is set, nothing is tried again.
+        Args:
+            upstream: the proxy.
+            transport: what carries requests; httpx's own by default.
+            stopping: once it is set, nothing is tried again.
+            trusting: what its certificate is believed by; made anew by default.
         """
         self._stopping = stopping or threading.Event()
         base = (
@@ -93,6 +104,7 @@ class Source:
             },
             timeout=httpx.Timeout(upstream.timeout_s, connect=min(10.0, upstream.timeout_s)),
             follow_redirects=False,
+            verify=trusting or trust(),
             transport=transport,
         )
 

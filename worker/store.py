@@ -365,7 +365,7 @@ FINISH_RUN = """
 UPDATE usage.sync_run
 SET finished_at = %(finished_at)s, mode = %(mode)s, pulled = %(pulled)s, inserted = %(inserted)s,
     duplicates = %(duplicates)s, quarantined = %(quarantined)s, unknown_channel = %(unknown_channel)s,
-    possible_loss = %(possible_loss)s, statistics_enabled = %(statistics_enabled)s,
+    too_old = %(too_old)s, possible_loss = %(possible_loss)s, statistics_enabled = %(statistics_enabled)s,
     journal_entries = %(journal_entries)s, journal_bytes = %(journal_bytes)s, error = %(error)s
 WHERE run_id = %(run_id)s
 """

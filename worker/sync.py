@@ -9,6 +9,7 @@ journal: the proxy forgets after a minute, the disk does not.
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 import uuid
@@ -37,7 +38,7 @@ from worker.errors import (
 from worker.journal import Journal
 from worker.load import Loader, PassResult, now, open_loader, run
 from worker.refusal import Refusals
-from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
+from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off, trust
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -76,6 +77,7 @@ class Station:
         self._consumer = database.Lock(engine, f"{upstream.name}:consumer")
         self._loader: Loader | None = None
         self._learned_at = 0.0
+        self._trust = trust()
         self.retention_s: int | None = None
         """For how long the proxy keeps what nobody has fetched; None where it does not say."""
         self.beat_at = time.monotonic()
@@ -87,7 +89,7 @@ class Station:
         result = PassResult(upstream=self.upstream.name)
         journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
         refusals = Refusals(self._config.data_dir, self.upstream)
-        with Source(self.upstream, stopping=self._stopping) as source:
+        with Source(self.upstream, stopping=self._stopping, trusting=self._trust) as source:
             visit = Visit(self.upstream, source, journal, refusals, result, self._stopping, self.beat)
             try:
                 if not self._consumer.acquire():
@@ -108,6 +110,7 @@ class Station:
     def _pass(self, visit: Visit) -> None:
         if self._loader is None or time.monotonic() - self._learned_at > self._config.schedule.directory_s:
             self._loader = None  # even when the next line fails: what is old is not gone on with
+            gc.collect()  # which otherwise comes seldom, while what is old grows
             database.upgrade(self._engine)
             loader = open_loader(self._config, self._engine, self.upstream.name)
             noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=True))

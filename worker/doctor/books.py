@@ -254,7 +254,7 @@ def _partitions(connection: database.Connection, _: Config) -> Finding:
     missing = [f"{month:%Y-%m}" for month in months if f"record_{month:%Y_%m}" not in there]
     if missing:
         what = f"there is no partition yet for the records of {' and '.join(missing)}"
-        return warning("partitions", what, "Nothing: the pass that first needs one makes it.")
+        return warning("partitions", what, "Run `worker maintain`; a pass that needs one makes it, too.")
     return ok("partitions", "this month and the next have theirs")
 
 
