@@ -373,7 +373,7 @@ def test_a_reports_range_is_half_open_and_one_proxy_can_be_asked_for(filled):
 
 
 def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
-    assert filled.worker(None, "verify", "--json").json == {"differences": []}
+    assert filled.worker(None, "verify", "--json").json == {"complete_from": None, "differences": []}
     ((day, channel),) = filled.ask("SELECT day, channel FROM usage_api.v1_daily ORDER BY total_tokens DESC LIMIT 1")
     filled.ask(
         "UPDATE usage.daily SET total_tokens = total_tokens + 7 WHERE (day, dimension_id) = "

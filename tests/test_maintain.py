@@ -13,7 +13,7 @@ from support import SEED, Books, calls, differing, proxy
 
 from worker import decode, maintain, repair, traffic
 from worker.config import Retention
-from worker.errors import ConfigError, UsageError
+from worker.errors import ConfigError, DatabaseError, UsageError
 from worker.load import PassResult
 
 OLD = 1500
@@ -260,6 +260,13 @@ def test_the_command_does_it_and_says_it(books, recent):
     assert "months dropped: none" in books.worker(None, "maintain", **environment).stdout
     verified = books.worker(None, "verify")
     assert (verified.code, "from 2026-09-01 on" in verified.stdout) == (0, True)
+
+
+def test_it_makes_the_schema_where_there_is_none_and_a_dry_run_does_not(empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books:
+        assert books.worker(None, "maintain", "--dry-run").code == DatabaseError.exit_code
+        assert books.worker(None, "maintain").code == 0
+        assert set(names(0, 1, 2)) <= {name for (name,) in books.ask(PARTITIONS)}
 
 
 def test_less_than_a_month_is_refused(books):

@@ -52,6 +52,8 @@ def test_it_begins_with_a_pass_drains_a_burst_and_tells_what_it_did(books):
             wait_until(lambda: books.records() == 1200, "the first pass has drained the queue")
             wait_until(lambda: metric(port, "passes_total"), "the pass is counted")
             assert metric(port, "records_inserted_total") == {'{upstream="default"}': 1200.0}
+            wait_until(lambda: metric(port, "maintain_left"), "housekeeping is done")
+            assert set(metric(port, "maintain_left").values()) == {0.0}
             assert metric(port, "statistics_enabled") == {'{upstream="default"}': 1.0}
             assert [get(port, page) for page in ("/livez", "/readyz")] == [(200, "ok\n")] * 2
             assert get(port, "/livez", "HEAD") == (200, "")

@@ -58,9 +58,10 @@ def maintain(engine: Engine, retention: Retention, *, dry_run: bool = False) -> 
         dry_run: only say what a run would do.
 
     Raises:
-        DatabaseError: PostgreSQL cannot be reached, has no schema, or one that is newer than this program.
+        DatabaseError: PostgreSQL cannot be reached, or its schema is newer than this program.
     """
-    database.schema_version(engine)
+    if not dry_run:
+        database.upgrade(engine)  # as a pass does: whichever comes first
     at = now()
     with database.transaction(engine) as connection:
         there = _months(connection)

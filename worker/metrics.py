@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker import __version__, database
@@ -50,6 +52,7 @@ class Metrics:
             f"{PREFIX}_verify_differences", "Sums that differed from their records when they were last compared.",
             registry=self.registry,
         )  # fmt: skip
+        self.verify_differences.set(math.nan)  # nobody has looked yet
         self.maintain_left = Gauge(
             f"{PREFIX}_maintain_left", "What is older than its retention and still there: months, and rows by kind.",
             ("kind",), registry=self.registry,

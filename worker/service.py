@@ -241,7 +241,7 @@ class Shift:
     def _kept(self, work: Callable[[], None]) -> Callable[[], None]:
         """Return housekeeping that one worker of a database does, and the others leave to it.
 
-        While the database is away, or not yet migrated by the first pass, its next turn does.
+        While the database is away, its next turn does.
         """
 
         def job() -> None:
