@@ -116,12 +116,14 @@ def proxy(generation: str = "queue", pushed: Iterable[Usage] = (), *, offset: st
     return simulator
 
 
-def expected(usages: Iterable[Usage], zone: str, rendering: Rendering, keyring: Keyring) -> Sums:
+def expected(
+    usages: Iterable[Usage], zone: str, rendering: Rendering, keyring: Keyring, input_usd: Decimal = Decimal(2)
+) -> Sums:
     """Every row of v1_daily, from the ledger of the simulator."""
     ledger = list(usages)
     sums: Sums = {}
     histogram = _histogram(ledger, ZoneInfo(zone), rendering)
-    costs = _costs(ledger, ZoneInfo(zone), rendering)
+    costs = _costs(ledger, ZoneInfo(zone), rendering, input_usd)
     for key, total in traffic.totals(ledger, ZoneInfo(zone), rendering).items():
         measures = [getattr(total, name) for name in SUMS] + histogram[key]
         shown = key._replace(client_key=keyring.label(key.client_key))
@@ -131,7 +133,7 @@ def expected(usages: Iterable[Usage], zone: str, rendering: Rendering, keyring: 
     return sums
 
 
-def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering) -> dict[Any, list[Any]]:
+def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering, input_usd: Decimal) -> dict[Any, list[Any]]:
     """Requests without a cost, and the four costs, by PRICES: with the arithmetic of a receipt."""
     sums: dict[Any, list[Any]] = {}
     for usage in usages:
@@ -143,7 +145,7 @@ def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering) -> dic
             row[0] += 1
             continue
         read, write = n.cache_read * Decimal("0.25"), n.cache_write * Decimal("2.5")
-        tokens = n.uncached_input * Decimal(2) + read + write + n.billed_output * Decimal(8)
+        tokens = n.uncached_input * input_usd + read + write + n.billed_output * Decimal(8)
         cost = tokens / 1_000_000 + (Decimal("0.001") if success else 0)
         for place, amount in enumerate((cost, cost, read / 1_000_000, write / 1_000_000), start=1):
             row[place] += amount
@@ -302,8 +304,10 @@ class Books:
         return found | more
 
     @contextmanager
-    def starting(self, simulator: Simulator | None, *arguments: str, **environment: str) -> Iterator[Running]:
-        process = start(arguments, self.environment(simulator, **environment), self.folder)
+    def starting(
+        self, simulator: Simulator | None, *arguments: str, faults: Mapping[str, Any] | None = None, **environment: str
+    ) -> Iterator[Running]:
+        process = start(arguments, self.environment(simulator, **environment), self.folder, faults)
         try:
             yield process
         finally:
@@ -321,6 +325,7 @@ class Books:
 # taken apart when it ends.)
 NURSERY = """
 import gc, json, os, sys
+sys.path.append(sys.argv[1])
 from alembic import command
 from worker import cli
 gc.freeze()
@@ -341,6 +346,9 @@ for line in sys.stdin:
     for number, name in enumerate(("stdout", "stderr"), 1):
         os.dup2(os.open(wanted[name], os.O_WRONLY | os.O_CREAT, 0o600), number)
     sys.argv = ["worker", *wanted["arguments"]]
+    if wanted["faults"]:
+        import injected
+        injected.install(wanted["faults"])
     cli.main()
     sys.exit()
 """
@@ -384,13 +392,19 @@ class Running:
         return Finished(self.code, self.stdout.read_text(), self.stderr.read_text())
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> Running:
-    """Start a command that knows nothing of this process's environment."""
+def start(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    faults: Mapping[str, Any] | None = None,
+) -> Running:
+    """Start a command that knows nothing of this process's environment; `faults` is a plan of injected.py."""
     said = folder / "said"
     said.mkdir(exist_ok=True)
     name = uuid.uuid4().hex
     stdout, stderr = said / f"{name}.stdout", said / f"{name}.stderr"
     wanted = {"arguments": arguments, "environment": plain_environment(environment), "folder": str(folder)}
+    wanted["faults"] = faults or {}
     return Running(_tell({**wanted, "stdout": str(stdout), "stderr": str(stderr)}), stdout, stderr)
 
 
@@ -408,7 +422,7 @@ def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _nursery() -> subprocess.Popen[str]:
     # A warning of the worker is an error here too.
-    command = [sys.executable, "-W", "error", "-c", NURSERY]
+    command = [sys.executable, "-W", "error", "-c", NURSERY, str(Path(__file__).parent)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     @atexit.register

@@ -186,4 +186,6 @@ def _read(path: Path) -> JournalEntry | None:
     cut_short = len(payload) < header.payload_bytes
     if header.version != VERSION or not (cut_short or sha256(payload).hexdigest() == header.sha256):
         return None
-    return JournalEntry(header.entry_id, path.name, payload)
+    # Under an id of its own, so that the whole of it still loads should it come to light.
+    entry_id = f"{header.entry_id}:{len(payload)}" if cut_short else header.entry_id
+    return JournalEntry(entry_id, path.name, payload)

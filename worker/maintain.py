@@ -33,6 +33,7 @@ STEP_ROWS, STEPS = 2000, 25
 COUNTED_MAX = 1_000_000
 """What is left is counted no further than this."""
 
+SELECT_EARLIER = "SELECT least(%s::timestamptz, now())"
 WAIT_BRIEFLY = "SET LOCAL lock_timeout = '1s'"
 
 
@@ -62,8 +63,8 @@ def maintain(engine: Engine, retention: Retention, *, dry_run: bool = False) -> 
     """
     if not dry_run:
         database.upgrade(engine)  # as a pass does: whichever comes first
-    at = now()
     with database.transaction(engine) as connection:
+        at = _earlier(connection, now())
         there = _months(connection)
         old = _old(connection, retention, at)
     missing = [month for month in _coming(at) if month not in there]
@@ -79,6 +80,12 @@ def maintain(engine: Engine, retention: Retention, *, dry_run: bool = False) -> 
     done = Maintained(missing, dropped, deleted, left)
     log.info("maintain.done", **done._asdict())
     return done
+
+
+def _earlier(connection: Connection, at: datetime) -> datetime:
+    """Return `at`, or the server's time where that is earlier: a clock that jumps ahead makes nothing old."""
+    row = connection.execute(SELECT_EARLIER, [at]).fetchone()
+    return row[0] if row else at
 
 
 def _try(engine: Engine, work: Callable[[Connection], T]) -> T | None:

@@ -1,7 +1,7 @@
 """`worker run` for as long as you like while everything around it fails; then its books against the proxy's ledger.
 
-    python benchmarks/soak.py --minutes 30 --rate 200 --seed 1
-    python benchmarks/soak.py --minutes 3 --every 5 --seed 2    # denser
+    python tests/soak.py --minutes 30 --rate 200 --seed 1
+    python tests/soak.py --minutes 3 --every 5 --seed 2    # denser
 
 The proxy is the simulator, in this process, so that its ledger says what was handed out. PostgreSQL is a server of
 its own with normal durability, the worker a process of its own. Every random decision comes from the seed and is
@@ -31,7 +31,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC
@@ -40,16 +40,15 @@ from random import Random
 from typing import Any, NamedTuple, Self
 
 import psycopg
+from ledger import TIMEOUT_S, Delivered, Identity, Planned, Proxy, delivered, identity, planned
 
 import worker
 from worker import directory, traffic
 from worker.embedded import EmbeddedPostgres
 from worker.secret import Keyring
-from worker.simulator import Answer, Fault, Pop, Request, Simulator
-from worker.traffic import Totals, Traffic, Usage, queue_item
+from worker.traffic import Totals, Traffic, Usage
 
 DATABASE, UPSTREAM, PEPPER = "soak", "default", "EXAMPLE-pepper-of-a-soak"
-TIMEOUT_S = 4.0
 RISK_S = 0.5
 """How long an answer may take from the proxy's hands to the disk."""
 QUIET_SHARE = 0.4
@@ -95,121 +94,6 @@ SELECT NOT EXISTS (SELECT FROM usage.upstream WHERE resolve_pending)
                                                     AND finished_at IS NOT NULL AND error IS NULL)
 """
 SELECT_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'usage-worker' ORDER BY 1"
-
-Identity = tuple[int, str, str, str]
-
-
-def identity(usage: Usage) -> Identity:
-    return usage.timestamp_ns // 1000, usage.request_id, usage.model, usage.alias
-
-
-# -- the proxy --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned(Fault):
-    """A fault with a name, to be counted by."""
-
-    name: str
-
-
-def planned(name: str, rng: Random) -> Planned:
-    if name.isdigit():
-        headers = {"Retry-After": str(rng.randint(1, 3))} if rng.random() < 0.5 else {}  # noqa: PLR2004
-        return Planned(name=name, status=int(name), headers=headers)
-    return {
-        "cut": Planned(name=name, cut_after_bytes=rng.randrange(1 << 20)),
-        "slow": Planned(name=name, delay_s=rng.uniform(0.3, 2.5)),
-        "too slow": Planned(name=name, delay_s=TIMEOUT_S + 3),
-        "dropped": Planned(name=name, drop=True),
-        "dropped late": Planned(name=name, drop=True, after_pop=True),
-        "html": Planned(name=name, html=True),
-        "garbage": Planned(name=name, garbage=True),
-    }[name]
-
-
-@dataclass(slots=True)
-class Pull:
-    """One read of the queue."""
-
-    at: float
-    pop: Pop
-    reached: int | None
-    """How many of its records left whole in an answer that was spoiled; None where nothing was to go wrong."""
-    emptied: bool
-    killed_after_s: float | None = None
-    """How long after it the worker was killed, where it was the last one before that."""
-
-
-class Proxy(Simulator):
-    """The simulator, with a memory of what exactly reached the worker, and when."""
-
-    def __init__(self, **more: Any) -> None:
-        super().__init__(**more)
-        self.pulls: list[Pull] = []
-        self.spoiled: Counter[tuple[str, str]] = Counter()
-        self.forgotten = 0
-        self.filled = 0
-        """How many pulls brought something."""
-        self._in_hand = 0
-
-    def answer(self, request: Request) -> Answer:
-        """Answer, and cut within the answer what is to be cut."""
-        with self._lock:
-            self._in_hand += 1
-        answer = super().answer(request)
-        if answer.cut_after_bytes is not None:
-            answer.cut_after_bytes %= len(answer.body) or 1  # planned before the length was known
-        return answer
-
-    def book(self, request: Request, answer: Answer, *, arrives: bool) -> None:
-        """Note what of a pop is about to leave."""
-        super().book(request, answer, arrives=arrives)
-        if answer.pop:
-            spoiled = not arrives or answer.status == 0 or answer.cut_after_bytes is not None
-            sent = answer.cut_after_bytes if arrives and answer.status else 0
-            reached = _whole(answer.pop.items, sent or 0, len(answer.body)) if spoiled else None
-            self.pulls.append(Pull(time.monotonic(), answer.pop, reached, self.queued == 0))
-            self.filled += bool(answer.pop.items)
-        with self._lock:
-            self._in_hand -= 1
-
-    def forget(self) -> None:
-        """Lose the queue, and count what was in it."""
-        with self._lock:
-            self.forgotten += self.queued
-            super().forget()
-
-    def heal(self) -> None:
-        """Forget the faults that nothing has run into yet."""
-        with self._lock:
-            self._faults.clear()
-
-    def settle(self) -> None:
-        """Wait until every answer has been given."""
-        until = time.monotonic() + TIMEOUT_S
-        time.sleep(0.2)  # a request may still be on its way in
-        while self._in_hand and time.monotonic() < until:
-            time.sleep(0.01)
-
-    def _next_fault(self, path: str) -> Fault:
-        fault = super()._next_fault(path)
-        if isinstance(fault, Planned):
-            self.spoiled[path.rpartition("/")[2], fault.name] += 1
-        return fault
-
-
-def _whole(items: Sequence[object], sent: int, length: int) -> int:
-    """Return how many of the items lie in the first `sent` bytes of their answer."""
-    ends, at = [], 1
-    for item in items:
-        text = json.dumps(queue_item(item) if isinstance(item, Usage) else item, ensure_ascii=False,
-                          separators=(",", ":"))  # fmt: skip
-        at += len(text.encode()) + 1
-        ends.append(at - 1)
-    if items and at != length:
-        raise AssertionError("the simulator renders its answers otherwise than this benchmark thinks")
-    return sum(end <= sent for end in ends)
 
 
 class Feeder(threading.Thread):
@@ -370,7 +254,7 @@ def plan(rng: Random, length_s: float, every_s: float) -> list[Event]:
             deck = [kind for kind, n in DECK.items() for _ in range(n)]
             rng.shuffle(deck)
         kind = deck.pop()
-        aim = rng.uniform(0, 0.15) if rng.random() < 0.75 else None  # noqa: PLR2004
+        aim = rng.uniform(0, 0.15) if rng.random() < 0.75 else None
         event = Event(at, kind, rng.random(), rng.uniform(1, 6), aim, tuple(_faults(kind, rng)))
         if at < length_s * (1 - QUIET_SHARE) or kind not in RESTARTS:
             events.append(event)
@@ -711,7 +595,7 @@ class Soak:
         if event.kind == "backend killed":
             os.kill(one, signal.SIGKILL)  # and PostgreSQL ends all others, and recovers
             return f"one of {len(pids)}"
-        which = [one] if event.luck < 0.5 else pids  # noqa: PLR2004
+        which = [one] if event.luck < 0.5 else pids
         for pid in which:
             self.ask("SELECT pg_terminate_backend(%s)", [pid])
         return f"{len(which)} of {len(pids)}"
@@ -751,28 +635,6 @@ def _free_port() -> int:
 
 
 # -- the verdict ------------------------------------------------------------------------------------------------
-
-
-class Delivered(NamedTuple):
-    """What the ledger says of every record that was pulled."""
-
-    surely: list[Usage]
-    perhaps: list[Usage]
-    """In an answer whose sending broke off, or that was in hand when the worker was killed."""
-    never: int
-
-
-def delivered(pulls: Iterable[Pull]) -> Delivered:
-    surely: list[Usage] = []
-    perhaps: list[Usage] = []
-    never = 0
-    for pull in pulls:
-        items = [item for item in pull.pop.items if isinstance(item, Usage)]
-        reached = items if pull.reached is None else items[: pull.reached]
-        sure = pull.killed_after_s is None and (pull.pop.arrived or pull.reached is not None)
-        (surely if sure else perhaps).extend(reached)
-        never += len(items) - len(reached)
-    return Delivered(surely, perhaps, never)
 
 
 def judge(soak: Soak) -> None:
@@ -983,7 +845,7 @@ def tell_memory(soak: Soak) -> None:
     last = soak.lives[-1]
     settled = [(at, rss) for at, rss in last.rss if at > last.rss[-1][0] / 3]  # it has met all names by then
     samples = [(at, rss) for at, rss in last.each_30_s() if (at, rss) in settled]
-    if len(samples) < 4:  # noqa: PLR2004
+    if len(samples) < 4:
         samples = settled
     if len(samples) > 1:
         rss = [n / MEGABYTE for _, n in samples]
