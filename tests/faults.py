@@ -234,6 +234,7 @@ class Run:
         """Take note of how it ended: what was in hand when it was killed may be lost, and nothing else."""
         self.proxy.settle()
         if finished.code in (-signal.SIGKILL, -signal.SIGXFSZ):
+            self.poison += 1  # the record within which a payload that was being written ends
             if self.state.read_bytes() == b"\1" and self.proxy.pulls:
                 self.proxy.pulls[-1].killed_after_s = 0.0
         elif finished.code not in (0, 1, 4, 5, 6, 7, 75):

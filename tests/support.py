@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -225,6 +226,14 @@ class Books:
         assert len(found) == len(rows), "v1_daily holds two rows of one key"
         return found
 
+    def daily_by_upstream(self) -> dict[str, Sums]:
+        """The rows of v1_daily of each upstream, keyed as `expected` does."""
+        found: dict[str, Sums] = {}
+        for upstream, *row in self.ask(SELECT_DAILY.replace("SELECT day", "SELECT upstream, day", 1)):
+            keyed = 1 + len(DIMENSIONS)
+            found.setdefault(upstream, {})[tuple(row[:keyed])] = tuple(row[keyed:])
+        return found
+
     def expected(self, usages: Iterable[Usage], rendering: Rendering = "7.2.140") -> Sums:
         return expected(usages, self.timezone, rendering, self.keyring())
 
@@ -323,17 +332,22 @@ class Books:
 # Importing the worker takes longer than most of its commands. So one process imports it, and each command is a
 # fork of that: an own process with its own environment, streams, exit code, and death. (What is frozen need not be
 # taken apart when it ends.)
+TELLING = threading.Lock()
+STILL_RUNS = 1 << 16
+"""No exit code."""
+
 NURSERY = """
 import gc, json, os, sys
 sys.path.append(sys.argv[1])
+STILL_RUNS = int(sys.argv[2])
 from alembic import command
 from worker import cli
 gc.freeze()
 for line in sys.stdin:
     wanted = json.loads(line)
     if "ended" in wanted:
-        _, status = os.waitpid(wanted["ended"], 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        pid, status = os.waitpid(wanted["ended"], os.WNOHANG)
+        print(os.waitstatus_to_exitcode(status) if pid else STILL_RUNS, flush=True)
         continue
     pid = os.fork()
     if pid:
@@ -387,8 +401,12 @@ class Running:
             self.wait()
 
     def wait(self) -> Finished:
-        if self.code is None:
-            self.code = _tell({"ended": self.pid})
+        while self.code is None:
+            code = _tell({"ended": self.pid})
+            if code == STILL_RUNS:
+                time.sleep(0.002)
+            else:
+                self.code = code
         return Finished(self.code, self.stdout.read_text(), self.stderr.read_text())
 
 
@@ -422,7 +440,7 @@ def plain_environment(environment: Mapping[str, str]) -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _nursery() -> subprocess.Popen[str]:
     # A warning of the worker is an error here too.
-    command = [sys.executable, "-W", "error", "-c", NURSERY, str(Path(__file__).parent)]
+    command = [sys.executable, "-W", "error", "-c", NURSERY, str(Path(__file__).parent), str(STILL_RUNS)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     @atexit.register
@@ -433,12 +451,13 @@ def _nursery() -> subprocess.Popen[str]:
 
 
 def _tell(wanted: Mapping[str, Any]) -> int:
-    nursery = _nursery()
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-    nursery.stdin.write(json.dumps(wanted) + "\n")
-    nursery.stdin.flush()
-    return int(nursery.stdout.readline())
+    with TELLING:
+        nursery = _nursery()
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        nursery.stdin.write(json.dumps(wanted) + "\n")
+        nursery.stdin.flush()
+        return int(nursery.stdout.readline())
 
 
 def utc(*when: int) -> datetime:

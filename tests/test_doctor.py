@@ -586,6 +586,7 @@ def test_records_must_be_kept_for_twice_as_long_as_passes_are_apart(books, reten
         (b"<html>sk-client-team-a-7Q2mX</html>", 200),
         ({"redis-usage-queue-retention-seconds": "sk-client-team-a-7Q2mX"}, 200),
         (b"sk-client-team-a-7Q2mX", 500),
+        (b'{"a":' * 100_000, 200),
     ],
 )
 def test_a_retention_that_cannot_be_read_is_not_known_and_what_was_read_is_not_told(books, body, status):
@@ -593,6 +594,16 @@ def test_a_retention_that_cannot_be_read_is_not_known_and_what_was_read_is_not_t
         simulator.override("config", body, status)
         finding = examine(books, upstream(simulator))["queue_retention"]
     is_warning(finding, "not known", "redis-usage-queue-retention-seconds: 3600")
+
+
+def test_an_answer_nested_too_deep_is_told_as_any_that_cannot_be_read(books):
+    with proxy("queue", calls(50)) as simulator:
+        books.sync(simulator)
+        for endpoint in ("auth-files", "api-key-usage", "config", "openai-compatibility"):
+            simulator.override(endpoint, b'{"files":' * 100_000)
+        found = examine(books, upstream(simulator))
+    assert "other_consumer" not in found
+    is_warning(found["queue_retention"], "not known", "3600")
 
 
 # -- another consumer -------------------------------------------------------------------------------------------

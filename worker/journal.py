@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from worker.errors import JournalError
+from worker.errors import NOT_JSON, JournalError
 
 VERSION = 1
 ENTRY = ".entry"
@@ -181,7 +181,7 @@ def _read(path: Path) -> JournalEntry | None:
         return None
     try:
         header = msgspec.json.decode(encoded, type=_Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NOT_JSON:
         return None
     cut_short = len(payload) < header.payload_bytes
     if header.version != VERSION or not (cut_short or sha256(payload).hexdigest() == header.sha256):

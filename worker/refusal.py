@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from worker.config import Upstream
-from worker.errors import UpstreamBanned, UpstreamRefused
+from worker.errors import NOT_JSON, UpstreamBanned, UpstreamRefused
 from worker.source import STATISTICS
 
 
@@ -37,7 +37,7 @@ class Refusals:
         """Raise UpstreamRefused while the same key at the same URL is still refused."""
         try:
             standing = msgspec.json.decode(self._path.read_bytes(), type=_Standing)
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except (FileNotFoundError, *NOT_JSON):
             return
         if standing.until > now and hmac.compare_digest(standing.mark, self._mark(standing.salt)):
             raise UpstreamRefused(

@@ -23,6 +23,7 @@ import tenacity
 
 from worker.config import Upstream
 from worker.errors import (
+    NOT_JSON,
     PossibleLossError,
     UpstreamAnswerError,
     UpstreamBanned,
@@ -177,7 +178,7 @@ class Source:
             raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=e.status) from None
         try:
             told = msgspec.json.decode(body, type=_ProxyConfig).redis_usage_queue_retention_seconds or 0
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except NOT_JSON:
             raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=200) from None
         return min(told, RETENTION_MAX_S) if told > 0 else RETENTION_DEFAULT_S
 

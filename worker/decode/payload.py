@@ -13,6 +13,7 @@ from typing import Any, cast
 import msgspec
 
 from worker.decode.record import BadRecord, BadValueError, Item, Record, by_item, get, loads, numbered, record_of
+from worker.errors import NOT_JSON
 
 CHUNK_RECORDS = 10_000
 """How many records of a snapshot or of a file are handed on at once."""
@@ -68,7 +69,7 @@ def decode_queue(payload: bytes) -> Decoded:
     siblings: dict[tuple[Any, ...], int] = {}
     try:
         records = [record_of(item, "", "") for item in _ITEMS.decode(payload)]
-    except (msgspec.MsgspecError, BadValueError, UnicodeDecodeError, RecursionError):
+    except (*NOT_JSON, BadValueError):
         return _queue_by_item(payload)
     return Decoded(records=[numbered(record, siblings) for record in records], bad=[])
 
@@ -122,7 +123,7 @@ def _queue_by_item(payload: bytes) -> Decoded:
         )
     try:
         items, rest = [bytes(raw) for raw in _RAW_ITEMS.decode(payload)], b""
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         items, rest = _salvage(payload)
     records: list[Record] = []
     bad: list[BadRecord] = []
@@ -176,7 +177,7 @@ def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw |
     """Yield (client key, model, its list of details, not yet read) for everything a snapshot holds."""
     try:
         snapshot = _SNAPSHOT.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         yield from _lists_of_odd(payload)
         return
     if snapshot.usage is None and snapshot.apis is None:
@@ -223,7 +224,7 @@ def _details(details: msgspec.Raw | list[Any], client_key: str, model: str) -> I
         return
     try:
         items = _RAW_ITEMS_OR_NULL.decode(details) or []
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except NOT_JSON:
         try:
             items = [msgspec.Raw(json.dumps(item).encode()) for item in _details_of_odd({"details": loads(details)})]
         except (ValueError, RecursionError) as e:
@@ -233,7 +234,7 @@ def _details(details: msgspec.Raw | list[Any], client_key: str, model: str) -> I
     for raw in items:
         try:
             yield record_of(ITEM.decode(raw), client_key, model)
-        except (msgspec.MsgspecError, BadValueError, UnicodeDecodeError, RecursionError):
+        except (*NOT_JSON, BadValueError):
             outcome = by_item(bytes(raw), client_key, model)
             if outcome is not None:
                 yield outcome

@@ -13,7 +13,7 @@ import msgspec
 
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
-from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
+from worker.errors import NOT_JSON, UpstreamBanned, UpstreamError, UpstreamRefused
 from worker.load import now
 from worker.source import RETENTION_MAX_S, Source
 
@@ -90,7 +90,7 @@ def _served(source: Source) -> list[int] | None:
             credentials = read(body) if body is not None else []
         except (UpstreamRefused, UpstreamBanned):
             raise
-        except (UpstreamError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (UpstreamError, *NOT_JSON):
             return None
         told += [[span.success + span.failed for span in c.recent_requests] for c in credentials if c.recent_requests]
     if not told:
