@@ -9,7 +9,7 @@ DEMO := $(if $(wildcard $(VENV)/.dev.lock),dev,demo)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test check format bench lock image clean
+.PHONY: FORCE help demo test check format bench faults soak lock image clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,12 @@ format: $(VENV)/.dev.ready ## Rewrite the code the way `make check` wants it
 
 bench: $(VENV)/.dev.ready ## Measure throughput (BENCH_ARGS="...")
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+faults: $(VENV)/.dev.ready ## A thousand runs in which something goes wrong (FAULTS_ARGS="--runs 50 --seed 7")
+	@$(BIN)/python tests/faults.py $(or $(FAULTS_ARGS),--runs 1000)
+
+soak: $(VENV)/.dev.ready ## The service for half an hour while everything around it fails (SOAK_ARGS="--minutes 3")
+	@$(BIN)/python tests/soak.py $(SOAK_ARGS)
 
 # The developers' lock is resolved first; the other two start as its copies, so uv keeps their pins equal to it.
 # The demo installs the checkout itself, hence the build backend.
