@@ -49,7 +49,8 @@ lock: $(VENV)/pyvenv.cfg ## Maintainers: resolve the lock files anew (LOCK_ARGS=
 	$(UV) pyproject.toml -o requirements.lock
 
 image: ## Build the container image (IMAGE=name:tag)
-	docker build --tag $(or $(IMAGE),usage-worker) --build-arg VERSION=$(or $(VERSION),unversioned) .
+	docker build --tag $(or $(IMAGE),usage-worker) --build-arg VERSION=$(or $(VERSION),unversioned) \
+		--build-arg REVISION=$$(git rev-parse HEAD) .
 
 clean: ## Remove the virtual environment and every cache
 	@if [ -e $(VENV)/pyvenv.cfg ]; then rm -rf $(VENV); fi
