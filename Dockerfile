@@ -31,8 +31,7 @@ LABEL org.opencontainers.image.title="usage-worker" \
       org.opencontainers.image.description="Syncs CLIProxyAPI usage into PostgreSQL with exact rollups" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
+      org.opencontainers.image.revision="${REVISION}"
 
 # A name for the UID, since libpq and getpass ask for one; the number, since Kubernetes' runAsNonRoot wants it.
 RUN groupadd --gid 10001 worker \
