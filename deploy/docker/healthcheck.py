@@ -1,4 +1,4 @@
-"""HEALTHCHECK of the image: asks /livez of `worker run`. A container that does one pass has no such page, and passes."""
+"""HEALTHCHECK of the image: asks /livez of `worker run`. A container that does one pass has none, and is well."""
 
 import argparse
 import sys
