@@ -20,13 +20,14 @@ demo: $(VENV)/.$(DEMO).ready ## Two real passes against a simulated proxy and an
 test: $(VENV)/.dev.ready ## Run the tests (PYTEST_ARGS="-k name" for some of them)
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 $(PYTEST_ARGS)
 
-check: $(VENV)/.dev.ready ## Lint, format, types, the layers of the imports, the Dockerfile, the installed set
+check: $(VENV)/.dev.ready ## Lint, format, types, the layers of the imports, the Dockerfile, deploy/, the installed set
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m pytest --quiet tests/test_deploy.py
 	$(PIP) check
 
 format: $(VENV)/.dev.ready ## Rewrite the code the way `make check` wants it

@@ -838,3 +838,62 @@ def test_the_health_check_fails_where_nothing_answers(healthcheck, web, monkeypa
 def test_the_health_check_leaves_other_commands_alone(healthcheck, words, monkeypatch):
     monkeypatch.setenv("WORKER_HTTP_PORT", "1")
     assert healthcheck(*words) == 0
+
+
+# -- docs/deploy.md ---------------------------------------------------------------------------------------------
+
+PAGE = read(ROOT / "docs/deploy.md")
+
+
+def shown(*languages):
+    found = re.findall(r"(?ms)^ *```(\w+)\n(.*?)^ *```$", PAGE)
+    return [textwrap.dedent(body) for language, body in found if language in languages]
+
+
+def rows(heading):
+    found = re.search(rf"(?m)^\| {heading} \|.*\n\|[-|]+\|\n((?:\|.*\|\n)+)", PAGE)[1]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in found.splitlines()]
+
+
+def test_the_page_names_files_that_exist():
+    named = set(re.findall(r"\bdeploy/[\w./-]*\w", PAGE))
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name
+    (folder,) = re.findall(r"(?m)^cd (\S+)$", "".join(shown("sh")))
+    assert (ROOT / folder / ".env.example").is_file()
+    folders = {f"deploy/kubernetes/{folder}" for folder in KUSTOMIZATIONS.values()}
+    assert set(re.findall(r"--kustomize (\S+)", PAGE)) <= folders
+
+
+def test_the_page_sets_values_that_the_chart_has():
+    values = set(leaves(yaml.safe_load(read(CHART / "values.yaml"))))
+    chosen = re.findall(r"--set ([\w.]+)=", PAGE)
+    assert chosen
+    assert set(chosen) <= values
+    keys = yaml.safe_load(read(CHART / "values.yaml"))["secretKeys"]
+    assert set(re.findall(r"--from-file=(\S+)", PAGE)) == {key for key in keys.values() if key}
+
+
+def test_the_page_says_what_the_cronjob_does_with_each_exit_code():
+    job = workload("cronjob")["spec"]["jobTemplate"]["spec"]
+    failed = job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"]
+    said = {int(code): then for code, _, then in rows("exit code")}
+    assert said.keys() == {0} | MAY_PASS | set(failed)
+    assert {code for code, then in said.items() if then.startswith("job failed")} == set(failed)
+    tries = {1: "once", 2: "twice"}[job["backoffLimit"]]
+    assert {code for code, then in said.items() if then.startswith(f"tried again, {tries}")} == MAY_PASS
+
+
+def test_the_page_names_every_alert():
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in alerts()}
+    assert [(name, severity) for name, severity, _ in rows("alert")] == list(severities.items())
+
+
+def test_the_pages_snippets_hold():
+    proxy, scrape = (yaml.safe_load(text) for text in shown("yaml"))
+    assert proxy.items() <= yaml.safe_load(read(DEPLOY / "compose/cli-proxy-api.yaml")).items()
+    assert scrape["scrape_configs"][0]["static_configs"][0]["targets"] == [f"127.0.0.1:{config.Http().port}"]
+    assert f"UID {re.search('USER ([0-9]+)', DOCKERFILE)[1]} " in PAGE
+    assert f"{KUBERNETES[0]} or newer" in PAGE
+    assert f"usage-worker:{VERSION} VERSION={VERSION}\n" in PAGE
