@@ -440,7 +440,13 @@ def test_helm_renders_the_chart_as_it_is_kept(source):
 
 
 def test_helm_refuses_a_chart_without_a_secret_and_values_that_do_not_exist():
-    for words in ([], ["--set", "existingSecret=a", "--set", "mode=daemon"], ["--set", "existingSecret=a,extra=1"]):
+    for more in (
+        "",
+        "existingSecret=a,mode=daemon",
+        "existingSecret=a,extra=1",
+        "existingSecret=a,fullnameOverride=A_b",
+    ):
+        words = ["--set", more] if more else []
         done = subprocess.run(
             [needed("helm"), "template", "a", CHART, "--kube-version", "1.34.0", *words],
             capture_output=True, check=False,
@@ -680,6 +686,7 @@ def test_compose_starts_things_in_order():
 def test_compose_is_hardened():
     for name, service in compose()["services"].items():
         assert service["cap_drop"] == ["ALL"]
+        assert service.get("cap_add", []) == (["DAC_OVERRIDE"] if name == "cli-proxy-api" else [])
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
         if name != "cli-proxy-api":  # not ours: it writes beside its configuration
@@ -691,7 +698,9 @@ def test_the_proxys_configuration_keeps_what_the_worker_fetches():
     proxy = yaml.safe_load(read(DEPLOY / "compose/cli-proxy-api.yaml"))
     assert proxy["usage-statistics-enabled"] is True
     assert proxy["redis-usage-queue-retention-seconds"] == RETENTION_MAX_S
-    assert compose()["services"]["cli-proxy-api"]["ports"] == [f"127.0.0.1:{proxy['port']}:{proxy['port']}"]
+    service = compose()["services"]["cli-proxy-api"]
+    assert service["ports"] == [f"127.0.0.1:{proxy['port']}:{proxy['port']}"]
+    assert service["healthcheck"]["test"] == ["CMD", "bash", "-c", f"</dev/tcp/127.0.0.1/{proxy['port']}"]
 
 
 # -- systemd ----------------------------------------------------------------------------------------------------
