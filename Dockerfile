@@ -26,10 +26,12 @@ RUN /opt/build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-di
 
 FROM python:3.13-slim
 ARG VERSION=unversioned
+ARG REVISION=unknown
 LABEL org.opencontainers.image.title="usage-worker" \
       org.opencontainers.image.description="Syncs CLIProxyAPI usage into PostgreSQL with exact rollups" \
       org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
 # A name for the UID, since libpq and getpass ask for one; the number, since Kubernetes' runAsNonRoot wants it.
 RUN groupadd --gid 10001 worker \
@@ -37,6 +39,7 @@ RUN groupadd --gid 10001 worker \
     && install -d -m 0700 -o 10001 -g 10001 /var/lib/usage-worker
 
 COPY --from=builder /opt/venv /opt/venv
+COPY deploy/docker/healthcheck.py /opt/healthcheck.py
 ENV PATH="/opt/venv/bin:${PATH}" \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -47,9 +50,11 @@ VOLUME /var/lib/usage-worker
 WORKDIR /app
 USER 10001:10001
 
-HEALTHCHECK --interval=60s --timeout=15s --start-period=120s --retries=3 \
-    CMD ["worker", "status", "--max-age", "300"]
+# /livez of the service, whatever the proxy and the database do; a container that does one pass is well while it runs.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "/opt/healthcheck.py"]
 EXPOSE 9469
+# `worker run` handles its signals and starts no processes: it needs no init as PID 1.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["worker"]
 CMD ["run"]
