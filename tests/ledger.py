@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from worker.simulator import Answer, Fault, Pop, Request, Simulator
-from worker.traffic import Usage, queue_item
+from worker.traffic import QueueVersion, Usage, queue_item
 
 TIMEOUT_S = 4.0
 """How long the worker is to wait for an answer; some take longer."""
@@ -88,7 +88,11 @@ class Proxy(Simulator):
         if answer.pop:
             spoiled = not arrives or answer.status == 0 or answer.cut_after_bytes is not None
             sent = answer.cut_after_bytes if arrives and answer.status else 0
-            reached = _whole(answer.pop.items, sent or 0, len(answer.body)) if spoiled else None
+            reached = (
+                _whole(answer.pop.items, sent or 0, len(answer.body), self.offer.queue or "7.2.140")
+                if spoiled
+                else None
+            )
             self.pulls.append(Pull(time.monotonic(), answer.pop, reached, self.queued == 0))
             self.filled += bool(answer.pop.items)
         with self._lock:
@@ -119,11 +123,11 @@ class Proxy(Simulator):
         return fault
 
 
-def _whole(items: Sequence[object], sent: int, length: int) -> int:
+def _whole(items: Sequence[object], sent: int, length: int, version: QueueVersion) -> int:
     """Return how many of the items lie in the first `sent` bytes of their answer."""
     ends, at = [], 1
     for item in items:
-        text = json.dumps(queue_item(item) if isinstance(item, Usage) else item, ensure_ascii=False,
+        text = json.dumps(queue_item(item, version) if isinstance(item, Usage) else item, ensure_ascii=False,
                           separators=(",", ":"))  # fmt: skip
         at += len(text.encode()) + 1
         ends.append(at - 1)

@@ -522,13 +522,13 @@ def exposed():
     return {sample.name: set(sample.labels) for family in metrics.registry.collect() for sample in family.samples}
 
 
-# Prometheus adds these; a label `job` of the worker's own becomes `exported_job`.
+# Prometheus adds these.
 OF_THE_TARGET = {"namespace", "job", "instance"}
 
 
 def labels_of(metric):
     own = exposed()[metric]
-    return OF_THE_TARGET | {"exported_job" if label == "job" else label for label in own}
+    return OF_THE_TARGET | own
 
 
 def copies_of_the_rules():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,11 +16,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support import KEY, PRICES, Books, calls, differing, proxy
+from support import KEY, PRICES, Books, calls, differing, proxy, wait_until
 
 from worker import database, decode, sync, traffic
 from worker.config import Journal, Upstream
 from worker.load import Loader, PassResult
+from worker.simulator import Fault
 from worker.source import Source
 
 SYNC = ("sync", "--once", "--json")
@@ -160,6 +163,19 @@ def test_an_entry_that_is_not_what_was_written_stays_and_stands_in_no_ones_way(b
         (damaged,) = entry.parent.glob("*.damaged")
         assert damaged.read_bytes() == spoilt
         assert str(damaged) in finished.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_single_pass_that_is_told_to_stop_keeps_the_answer_it_waits_for(books, number):
+    some = calls(1200)
+    with proxy("queue", some) as simulator:
+        simulator.fail_next("usage-queue", Fault(delay_s=1.0))  # popped, and on its way
+        with books.starting(simulator, *SYNC) as process:
+            wait_until(lambda: simulator.queued == 700, "the first answer is on its way")
+            os.kill(process.pid, number)
+            finished = process.wait()
+        assert (finished.code, finished.json[0]["inserted"], simulator.queued) == (0, 500, 700), finished.stderr
+        require_all_is_well(books, simulator, some)
 
 
 # -- a database that goes away, a disk that is full -------------------------------------------------------------

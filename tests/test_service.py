@@ -238,10 +238,19 @@ def test_the_nightly_comparison_counts_what_differs(shift, books):
     assert shift._metrics.registry.get_sample_value("usage_worker_verify_differences") > 0
 
 
+def test_what_another_worker_did_meanwhile_is_no_gap_of_ours(shift, monkeypatch):
+    rest = next(iter(shift._rests.values()))
+    clock = iter([100.0, 115.0, 9000.0, 9015.0])
+    monkeypatch.setattr("worker.service.time.monotonic", lambda: next(clock))
+    assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]
+    rest.stand_by()
+    assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]
+
+
 def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(shift, capsys):
     for _ in range(3):
         shift._told("sync:default", "overrun")
-    labels = {"job": "sync:default", "result": "overrun"}
+    labels = {"task": "sync:default", "result": "overrun"}
     assert shift._metrics.registry.get_sample_value("usage_worker_jobs_total", labels) == 3
     assert capsys.readouterr().out.count("job.skipped") == 1
 

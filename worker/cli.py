@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -38,6 +39,7 @@ from worker.manage_prices import prices_app, reprice
 from worker.options import Json, Since, Until, UpstreamName, day
 from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
+from worker.stopping import on_signal
 
 DIFFERENCES_SHOWN = 50
 
@@ -123,10 +125,13 @@ def sync_command(
     if not upstreams:
         raise ConfigError(NO_UPSTREAM)
     results: list[PassResult] = []
-    with database.opened(settings) as engine:
+    stopping = threading.Event()
+    with on_signal(stopping.set), database.opened(settings) as engine:
         for one in upstreams:
+            if stopping.is_set():
+                break
             try:
-                results.append(sync.sync_once(settings, engine, one))
+                results.append(sync.sync_once(settings, engine, one, stopping))
             except BusyError as e:
                 results.append(_busy(one.name, e))
     _print_passes(results, as_json=as_json)

@@ -139,6 +139,7 @@ class Loader:
             batch_id = store.begin_batch(connection, entry_id, self.upstream_id, self.run_id, now(), pulled)
             if batch_id is None:
                 return None
+            register.keep_records(connection)
             dropped_before = register.records_dropped_before(connection, self.upstream_id)
             kept = [row for row in rows if row.occurred_at >= dropped_before] if dropped_before else rows
             new = store.insert_records(connection, batch_id, kept)

@@ -32,7 +32,7 @@ class Metrics:
         self._loss = self._counter("possible_loss", "Answers of the queue that did not arrive whole.")
         self.passes = self._counter("passes", "Passes over a proxy, by result.", "result")
         self.jobs = Counter(
-            f"{PREFIX}_jobs", "Runs of a job, by result: ok, error, missed or overrun.", ("job", "result"),
+            f"{PREFIX}_jobs", "Runs of a job, by result: ok, error, missed or overrun.", ("task", "result"),
             registry=self.registry,
         )  # fmt: skip
         self.pass_seconds = Histogram(

@@ -70,12 +70,13 @@ def records_complete_from(connection: Connection) -> date | None:
     return row[0] if row else None
 
 
-def records_dropped_before(connection: Connection, upstream: int) -> datetime | None:
-    """Return the instant before which an upstream's records may have been dropped; more are not until the end.
-
-    The end is that of the transaction, which may store records; None when none was dropped.
-    """
+def keep_records(connection: Connection) -> None:
+    """Let no record be dropped until the transaction ends, which may store some."""
     connection.execute(KEEP_RECORDS_TO_WRITE)
+
+
+def records_dropped_before(connection: Connection, upstream: int) -> datetime | None:
+    """Return the instant before which an upstream's records may have been dropped; None when none was."""
     row = connection.execute(SELECT_DROPPED_BEFORE, [upstream]).fetchone()
     return row[0] if row else None
 

@@ -7,7 +7,6 @@ anew; one that does not hold is refused, and the old one goes on.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -27,6 +26,7 @@ from worker.errors import BusyError, ConfigError, DatabaseError, WorkerError
 from worker.jobs import Jobs, Result
 from worker.load import PassResult, now
 from worker.metrics import Metrics
+from worker.stopping import on_signal
 from worker.sync import Station
 from worker.web import Health, Web
 
@@ -57,7 +57,7 @@ class Service:
             DatabaseError: the embedded PostgreSQL does not start.
         """
         config: Config | None = _with_upstreams(self._read())
-        with self._signals():
+        with on_signal(self._end), self._on_hang_up():
             while config is not None:
                 config = self._shift(config)
         log.info("service.stopped")
@@ -97,18 +97,14 @@ class Service:
                     return found
 
     @contextmanager
-    def _signals(self) -> Generator[None]:
-        handlers = {signal.SIGTERM: self._end, signal.SIGINT: self._end, signal.SIGHUP: self._reload}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    def _on_hang_up(self) -> Generator[None]:
+        before = signal.signal(signal.SIGHUP, self._reload)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.signal(signal.SIGHUP, before)
 
-    def _end(self, number: int, _: FrameType | None) -> None:
-        if self._ending:
-            os._exit(128 + number)  # asked twice: what is not committed is in the journal
+    def _end(self) -> None:
         self._ending = True
         self._wake.set()
 
@@ -208,7 +204,7 @@ class Shift:
         except BusyError as e:
             if not rest.standing_by:
                 log.info("pass.standby", upstream=name, reason=str(e))
-            rest.standing_by = True
+            rest.stand_by()
             result = PassResult(upstream=name)
             result.failed(e)
         except WorkerError as e:
@@ -320,6 +316,11 @@ class _Rest:
         pause_s = min(self._interval_s * 2 ** min(self._failures - 1, 10), self._longest_s)
         pause_s = max(pause_s * random.uniform(0.5, 1.0), result.retry_after_s)  # noqa: S311  # no secret hangs on it
         self._until = time.monotonic() + pause_s
+
+    def stand_by(self) -> None:
+        """Leave the proxy to another worker: what it does with it meanwhile is no gap of ours."""
+        self.standing_by = True
+        self._emptied_at = None
 
     def gap_s(self) -> float:
         """Return the seconds since the proxy was last emptied before now."""

@@ -43,8 +43,12 @@ from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
-def sync_once(config: Config, engine: Engine, upstream: Upstream) -> PassResult:
+def sync_once(
+    config: Config, engine: Engine, upstream: Upstream, stopping: threading.Event | None = None
+) -> PassResult:
     """Do one pass over one proxy: pull what there is, load it, note what came of it.
+
+    Once `stopping` is set, it ends after the batch in hand.
 
     Returns:
         The pass; an error of the proxy, the database or the disk stands in it with its exit code.
@@ -53,7 +57,7 @@ def sync_once(config: Config, engine: Engine, upstream: Upstream) -> PassResult:
         BusyError: another worker holds this upstream.
         ConfigError: the database goes with another time zone or pepper.
     """
-    station = Station(config, engine, upstream)
+    station = Station(config, engine, upstream, stopping)
     try:
         return station.visit()
     finally:
