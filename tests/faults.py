@@ -34,13 +34,19 @@ import injected
 import psycopg
 from ledger import Planned, Proxy, delivered
 from psycopg import sql
+from pydantic import SecretStr
 from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, calls, differing, expected
 
+from worker.config import Upstream
 from worker.database import migrate
 from worker.embedded import THROWAWAY, EmbeddedPostgres
+from worker.journal import Journal
+from worker.source import Source
 from worker.traffic import Traffic, Usage, queue_item
 
-SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms"}
+SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms", "synchronous_commit": "on"}
+"""Of a killed server the kernel keeps what it has written; so that it has written what it said is committed."""
+
 TEMPLATE = "faults_template"
 PATIENCE_S = 60.0
 SELECT_TIMES = "SELECT (extract(epoch FROM occurred_at) * 1000000)::bigint FROM usage_api.v1_records"
@@ -363,19 +369,23 @@ def connections_cut(run: Run) -> Iterator[Fault]:
     yield _stop(run, "mid-COPY", "before commit", "statement", "payload kept", "after commit"), {}, cut
 
 
+def crash(server: EmbeddedPostgres) -> None:
+    """Kill a server and all its processes."""
+    postmaster = int((server.data / "postmaster.pid").read_text().split()[0])
+    for pid in (postmaster, *server.processes()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @contextmanager
 def postgres_crashed(run: Run) -> Iterator[Fault]:
-    def crash() -> None:
-        processes = run.server.processes()
-        postmaster = int((run.server.data / "postmaster.pid").read_text().split()[0])
-        for pid in (postmaster, *processes):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    def crash_and_start() -> None:
+        crash(run.server)
         run.books.__exit__()
         run.server.start()
         run.books.__init__(run.server.url(run.database), run.folder)  # type: ignore[misc]
 
-    yield _stop(run, "mid-COPY", "before commit", "statement", "payload kept"), {}, crash
+    yield _stop(run, "mid-COPY", "before commit", "statement", "payload kept"), {}, crash_and_start
 
 
 @contextmanager
@@ -405,7 +415,10 @@ def locked_out(run: Run) -> Iterator[Fault]:
 
     def hold() -> None:
         def locked() -> None:
-            with run.books.holding(f"LOCK TABLE {table} IN EXCLUSIVE MODE"):
+            with (
+                suppress(psycopg.Error),
+                run.books.holding("SET lock_timeout = 0", f"LOCK TABLE {table} IN EXCLUSIVE MODE"),
+            ):
                 held.set()
                 time.sleep(run.rng.uniform(0.05, 0.6))
 
@@ -675,7 +688,29 @@ def main() -> None:
     for worker in workers:
         worker.join()
     _report(total, seeds, time.monotonic() - began)
+    measure_window()
     sys.exit(bool(total.failures))
+
+
+def measure_window(tries: int = 200) -> None:
+    """Time the one window in which records are in memory alone: from a pop's request to its payload's fsync."""
+    print("\nfrom asking for an answer until it is on disk, ms   median     p99     max")
+    with tempfile.TemporaryDirectory(prefix="worker-window-") as folder:
+        for n in (10, 100, 1000):
+            simulator = Proxy(generation="queue", key=KEY, traffic=Traffic(SEED), retention_s=3600)
+            journal = Journal(Path(folder), "default", 1 << 30)
+            upstream = Upstream(url="http://127.0.0.1", key=SecretStr(KEY), queue_count=n)
+            took: list[float] = []
+            with simulator, Source(upstream.model_copy(update={"url": simulator.url})) as source:
+                for _ in range(tries):
+                    simulator.push(calls(n))
+                    at = time.perf_counter()
+                    entry = journal.keep(source.pop())
+                    took.append(1000 * (time.perf_counter() - at))
+                    journal.drop(entry)
+            took.sort()
+            figures = "".join(f"{ms:8.1f}" for ms in (took[tries // 2], took[-1 - tries // 100], took[-1]))
+            print(f"  {n:5} records, {len(entry.payload) // 1000:4} kB{'':24}{figures}")
 
 
 def _report(total: Tally, seeds: range, seconds: float) -> None:

@@ -178,6 +178,58 @@ def test_a_single_pass_that_is_told_to_stop_keeps_the_answer_it_waits_for(books,
         require_all_is_well(books, simulator, some)
 
 
+REFUSE = """
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+    IF NEW.request_id = ANY('{%s}') THEN
+        RAISE EXCEPTION 'value out of range' USING ERRCODE = '22003';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER refuse BEFORE INSERT ON usage.record FOR EACH ROW EXECUTE FUNCTION public.refuse();
+"""
+
+
+def test_records_that_the_database_refuses_are_set_aside_and_their_siblings_load(books):
+    some = calls(600)
+    refused = [some[17], some[18], some[555]]
+    others = [call for call in some if call not in refused]
+    books.ask(REFUSE % ",".join(call.request_id for call in refused))
+    with proxy("queue", some) as simulator:
+        simulator.push_raw(["not even an object"])
+        finished = books.worker(simulator, *SYNC)
+        assert (finished.code, finished.json[0]["inserted"], finished.json[0]["quarantined"]) == (6, 597, 4)
+        assert (books.journal(), "Traceback" in finished.stderr) == ([], False)
+        books.require_exactly(others)
+    reasons = [reason for (reason,) in books.ask("SELECT reason FROM usage.quarantine WHERE retryable")]
+    assert len(reasons) == 3
+    assert all("value out of range" in reason for reason in reasons)
+    text = str(books.ask("SELECT payload FROM usage.quarantine"))
+    assert not any(secret in text for secret in traffic.Traffic(7).secrets())
+    still = books.worker(None, "quarantine", "retry", "--json")
+    assert (still.code, still.json[0]["quarantined"]) == (6, 4)
+    books.ask("DROP TRIGGER refuse ON usage.record")
+    again = books.worker(None, "quarantine", "retry", "--json")
+    assert (again.json[0]["inserted"], again.json[0]["quarantined"]) == (3, 1)
+    books.require_exactly(some)
+
+
+def test_a_refused_batch_that_is_met_again_is_not_loaded_twice(books, tmp_path):
+    some = calls(200)
+    books.ask(REFUSE % some[42].request_id)
+    with proxy("queue", some) as simulator:
+        books.worker(simulator, *SYNC, WORKER_DATABASE_URL=DEAD)
+        (entry,) = books.journal()
+        kept = shutil.copy(entry, tmp_path / "kept")
+        assert books.worker(simulator, *SYNC).json[0]["inserted"] == 199
+        before = books.dump()
+        shutil.copy(kept, entry)
+        result = books.worker(simulator, *SYNC).json[0]
+        assert (result["inserted"], result["quarantined"]) == (0, 0)
+        assert books.dump() == before
+
+
 # -- a database that goes away, a disk that is full -------------------------------------------------------------
 
 

@@ -155,6 +155,25 @@ def test_a_file_of_old_records_is_refused_in_words(books, recent, tmp_path):
     assert "20 records were not taken" in finished.stdout
 
 
+def test_history_outlives_its_last_record_whatever_the_retention_is_changed_to(books):
+    """Lowered, raised, switched off, with an empty table of records: the sums are what they were."""
+    with proxy("snapshot", calls(OLD)) as simulator:
+        books.sync(simulator)
+        wanted = books.expected(calls(OLD), "snapshot")
+        for days in (100_00, 31, 5000, 0, 31):
+            maintain.maintain(books.engine, Retention(records_days=days))
+            books.sync(simulator)
+            assert differing(books.daily(), wanted) == {}
+            assert books.differences() == []
+    assert books.ask(STORED) == [(0,)]
+    rebuilt = repair.rebuild(books.engine)
+    assert (rebuilt.days, bool(rebuilt.skipped)) == ([], True)
+    assert differing(books.daily(), wanted) == {}
+    said = books.worker(None, "rebuild")
+    assert "left alone" in said.stdout
+    assert "from 2026-09-01 on" in books.worker(None, "verify").stdout
+
+
 def test_a_month_that_is_in_use_is_left_to_the_next_run(books, recent):
     filled(books, recent)
     with books.holding("LOCK TABLE usage.record IN ROW EXCLUSIVE MODE"):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.config import Config
 from worker.embedded import EmbeddedPostgres
-from worker.errors import BusyError, ConfigError, DatabaseError, NoSchemaError, TransientDatabaseError
+from worker.errors import BusyError, ConfigError, DatabaseError, NoSchemaError, RefusedError, TransientDatabaseError
 
 HEAD = "0003"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
@@ -29,6 +29,13 @@ TRANSIENT = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
     psycopg.errors.LockNotAvailable,
+)
+
+REFUSED = (
+    psycopg.DataError,
+    psycopg.errors.CheckViolation,
+    psycopg.errors.NotNullViolation,
+    psycopg.errors.ProgramLimitExceeded,
 )
 
 EMBEDDED_NAME = "usage"
@@ -335,6 +342,8 @@ def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, TRANSIENT):
         raise TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+    if isinstance(cause, REFUSED):
+        raise RefusedError(f"PostgreSQL refuses it: {cause.diag.message_primary or type(cause).__name__}") from error
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
         raise DatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):

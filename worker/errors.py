@@ -15,6 +15,7 @@ WorkerError                      the base; its exit_code is the process's
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
 │   └── NoSchemaError            there are no tables of ours yet
 ├── DatasetError            1    price lists that were asked for cannot be had
+├── RefusedError            1    PostgreSQL does not take a value
 ├── JournalError            1    the folder that keeps payloads cannot be written
 ├── VerifyError             7    rollups and records disagree
 └── BusyError              75    another worker holds this upstream
@@ -118,6 +119,10 @@ class DatasetError(WorkerError):
 
 class JournalError(WorkerError):
     """The journal folder cannot be used."""
+
+
+class RefusedError(WorkerError):
+    """PostgreSQL does not take a value: trying again does not help, whatever else it comes with."""
 
 
 class VerifyError(WorkerError):

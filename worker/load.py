@@ -23,7 +23,14 @@ from sqlalchemy.engine import Engine
 from worker import database, dataset, decode, directory, register, rollup, roster, store, tariff, tokens
 from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Directory
-from worker.errors import TransientDatabaseError, UpstreamBanned, UpstreamError, UpstreamRefused, WorkerError
+from worker.errors import (
+    RefusedError,
+    TransientDatabaseError,
+    UpstreamBanned,
+    UpstreamError,
+    UpstreamRefused,
+    WorkerError,
+)
 from worker.resolve import Resolution, resolve
 from worker.secret import Keyring, is_account
 from worker.source import Source
@@ -130,7 +137,21 @@ class Loader:
             decoded: the records and what could not be read between them.
             result: the pass.
             released: records of the quarantine that this batch brings in.
+
+        A record that PostgreSQL refuses is set aside with what it says of it; one that was released stays there.
         """
+        try:
+            self._load(entry_id, decoded, result, released)
+        except RefusedError as e:
+            log.warning("record.refused", records=len(decoded.records), reason=str(e))
+            if released:
+                result.pulled += len(decoded.records)
+                result.quarantined += len(decoded.records)
+                return
+            for name, part in _parted(decoded, str(e)):
+                self.load(f"{entry_id}.{name}", part, result)
+
+    def _load(self, entry_id: str, decoded: decode.Decoded, result: PassResult, released: Sequence[int]) -> None:
         rows = self._rows(decoded.records)
         asides = [self._aside(bad) for bad in decoded.bad]
         pulled = len(rows) + len(asides)
@@ -415,6 +436,23 @@ def normalised(
     if ids == [""] or (provider and not named):
         return own
     return tokens.normalise(reported, tokens.family(resolution.providers, "", model))
+
+
+def _parted(decoded: decode.Decoded, reason: str) -> list[tuple[int, decode.Decoded]]:
+    """Return a batch that was refused as two halves, a single record of it as what is set aside.
+
+    The names of the parts are always the same ones: what was loaded of it is not loaded again.
+    """
+    records, half = decoded.records, len(decoded.records) // 2
+    if not records:
+        raise RefusedError(f"what was set aside cannot be kept either: {reason}")
+    if half == 0:
+        bad = [*decoded.bad, decode.refused(records[0], reason)]
+        return [(0, decode.Decoded(records=[], bad=bad))]
+    return [
+        (0, decode.Decoded(records=records[:half], bad=[])),
+        (1, decode.Decoded(records=records[half:], bad=decoded.bad)),
+    ]
 
 
 def _spans(values: Iterable[Any], times: Iterable[datetime]) -> dict[Any, tuple[datetime, datetime]]:

@@ -57,6 +57,10 @@ class Aside(NamedTuple):
 
 # -- batches ----------------------------------------------------------------------------------------------------
 
+# Its journal entry is dropped once it is committed: that must not mean "in a moment", whatever the server's default.
+REALLY_COMMIT = """
+SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'
+"""
 INSERT_BATCH = """
 INSERT INTO usage.batch (entry_id, upstream_id, run_id, loaded_at, pulled)
 VALUES (%s, %s, %s, %s, %s)
@@ -69,6 +73,7 @@ def begin_batch(
     connection: Connection, entry_id: str, upstream: int, run_id: int | None, loaded_at: datetime, pulled: int
 ) -> int | None:
     """Enter a batch and return its id; None when it has been loaded before."""
+    connection.execute(REALLY_COMMIT)
     row = connection.execute(INSERT_BATCH, [entry_id, upstream, run_id, loaded_at, pulled]).fetchone()
     return row[0] if row else None
 

@@ -14,6 +14,7 @@ from worker.decode.record import (
     BadValueError,
     Record,
     clean,
+    refused,
     text,
     timestamp_ns,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "decode_queue",
     "decode_snapshot",
     "hidden",
+    "refused",
     "set_aside",
     "text",
     "timestamp_ns",

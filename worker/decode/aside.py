@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any, cast
 
+import msgspec
+
 from worker.decode.record import (
     ROUTE,
     BadRecord,
@@ -48,6 +50,13 @@ def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
     An object keeps the fields that this room reads; its keys become digests, by which a later `decode_quarantined`
     still finds identity and channel. Bytes that are no object keep their structure and the names of fields only.
     """
+    if bad.record is not None:
+        sealed = msgspec.structs.replace(
+            bad.record,
+            client_key=hidden(bad.record.client_key, keyring),
+            source=hidden(bad.record.source, keyring),
+        )
+        return json.dumps({"decoded": msgspec.to_builtins(sealed)}), True
     try:
         found: Any = loads(bad.raw)
         if isinstance(found, str):
@@ -112,5 +121,7 @@ def _shape(match: re.Match[str]) -> str:
 def decode_quarantined(payload: str) -> Record | None:
     """Read a record that was set aside, its secrets replaced (see `set_aside`); None if it still cannot be read."""
     envelope = json.loads(payload)
+    if "decoded" in envelope:
+        return msgspec.convert(envelope["decoded"], Record)
     outcome = by_item(json.dumps(envelope["record"]).encode(), envelope["client_key"], envelope["model"])
     return outcome if isinstance(outcome, Record) else None

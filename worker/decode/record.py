@@ -94,10 +94,17 @@ class BadRecord(msgspec.Struct, frozen=True, kw_only=True):
     raw: bytes
     client_key: str = ""
     model: str = ""
+    record: Record | None = None
+    """What was read, where it was the database that refused it."""
 
     def __repr__(self) -> str:
         """Name the reason and not the bytes: they may hold a key."""
         return f"<BadRecord {self.reason}>"
+
+
+def refused(record: Record, reason: str) -> BadRecord:
+    """Return a record that could be read, and that the database does not take."""
+    return BadRecord(reason=reason, raw=msgspec.json.encode(record), record=record)
 
 
 class BadValueError(ValueError):
