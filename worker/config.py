@@ -200,6 +200,7 @@ class Prices(Section):
 
     dataset: bool = True
     download_url: str = ""
+    download_s: Annotated[float, Field(ge=0, le=31_536_000)] = 0.0
     own: tuple[OwnPrice, ...] = ()
 
 

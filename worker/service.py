@@ -20,11 +20,11 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.engine import Engine
 
-from worker import database, doctor, maintain, report, rollup
+from worker import database, dataset, doctor, maintain, report, rollup
 from worker.config import Config
-from worker.errors import BusyError, ConfigError, DatabaseError, WorkerError
+from worker.errors import BusyError, ConfigError, DatabaseError, DatasetError, WorkerError
 from worker.jobs import Jobs, Result
-from worker.load import PassResult, now
+from worker.load import PassResult, now, sync_prices
 from worker.metrics import Metrics
 from worker.stopping import on_signal
 from worker.sync import Station
@@ -133,7 +133,7 @@ class Shift:
         self._rests = {station.upstream.name: _Rest(config) for station in self._stations}
         self._housekeeping = database.Lock(engine, "housekeeping")
         self._taking = threading.Lock()
-        self._jobs = Jobs(len(self._stations) + 3, self._told)
+        self._jobs = Jobs(len(self._stations) + 4, self._told)
         self._verifying: database.Connection | None = None
         self._skipped: set[str] = set()
         self._amiss: set[tuple[str, str]] = set()
@@ -150,6 +150,8 @@ class Shift:
         if schedule.verify_at:
             self._jobs.daily("verify", self._kept(self._verify), schedule.verify_at, zone)
         self._jobs.every("maintain", self._kept(self._maintain), schedule.maintain_s)
+        if self._config.prices.dataset and self._config.prices.download_s:
+            self._jobs.every("prices", self._kept(self._download_prices), self._config.prices.download_s)
         self._jobs.every("doctor", self._examine, DOCTOR_S)
         self._jobs.start()
         log.info("service.started", upstreams=[station.upstream.name for station in self._stations])
@@ -271,6 +273,16 @@ class Shift:
         """Make partitions ahead and drop what is old."""
         for kind, left in maintain.maintain(self._engine, self._config.retention).left.items():
             self._metrics.maintain_left.labels(kind).set(left)
+
+    def _download_prices(self) -> None:
+        """Fetch today's price lists; where that fails, those in force stay."""
+        try:
+            lists = dataset.downloaded(self._config.prices.download_url, now())
+        except DatasetError as e:
+            log.warning("prices.not_downloaded", reason=str(e))
+            return
+        database.upgrade(self._engine)
+        log.info("prices.synced", **sync_prices(self._engine, lists)._asdict())
 
     def _examine(self) -> None:
         """Say what the doctor finds amiss, once for as long as it stays so."""
