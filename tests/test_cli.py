@@ -436,7 +436,8 @@ def test_status_tells_how_old_the_last_success_is(books):
         assert finished.code == 0
         (row,) = finished.json
         assert {"upstream", "last_pass_at", "last_success_at", "newest_record_at", "journal_entries", "journal_bytes",
-                "timezone", "records_complete_from"} == set(row)  # fmt: skip
+                "timezone", "records_complete_from", "served_by", "served_since"} == set(row)  # fmt: skip
+        assert (row["served_by"], row["served_since"]) == (None, None)  # the pass is over
         assert (row["upstream"], row["timezone"], row["journal_entries"]) == ("default", "UTC", 0)
         assert datetime.fromisoformat(row["last_success_at"]) <= datetime.now(UTC)
         books.ask("UPDATE usage.sync_run SET finished_at = finished_at - interval '2 hours'")

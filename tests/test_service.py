@@ -113,6 +113,8 @@ def test_a_second_worker_stands_by_and_takes_over_when_the_first_is_gone(books, 
             wait_until(lambda: '"pass.standby"' in said(process), "the second one stands by")
             wait_until(lambda: metric(port, "standby"), "and says so")
             assert metric(port, "standby") == {'{upstream="default"}': 1.0}
+            (row,) = books.worker(None, "status", "--json").json
+            assert (row["served_by"] is not None, row["served_since"] is not None) == (True, True)
             assert books.worker(simulator, "sync", "--once").code == 75
             assert get(port, "/readyz")[0] == 200
             os.kill(first.pid, number)

@@ -328,9 +328,14 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say how current the usage is: last success, newest record, what waits in the journal."""
+    """Say how current the usage is: last success, newest record, what waits in the journal, and who reads the queue."""
     with database.opened(configured()) as engine:
         rows = report.freshness(engine)
+        with database.transaction(engine) as connection:
+            held = database.holders(connection, [database.consumer(row["upstream"]) for row in rows])
+    for row in rows:
+        holder = held.get(database.consumer(row["upstream"]))
+        row["served_by"], row["served_since"] = holder or (None, None)
     if as_json:
         show.json_document(rows)
     elif rows:

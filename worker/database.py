@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.resources
 import secrets
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import psycopg
 import sqlalchemy
@@ -51,6 +52,14 @@ LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 KEEP_ALIVE = """
 SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '30', true),
        set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true)
+"""
+SELECT_HOLDERS = """
+SELECT key, coalesce(host(a.client_addr), 'local'), a.xact_start
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a USING (pid)
+CROSS JOIN LATERAL (SELECT l.classid::bigint << 32 | l.objid::bigint AS key) AS k
+WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND key = ANY(%s)
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 SELECT_NOTHING = "SELECT 1"
 IN_UTC = "SET TIME ZONE 'UTC'"
@@ -142,7 +151,7 @@ class Lock:
     def __init__(self, engine: Engine, name: str) -> None:
         """Name the lock; nothing is held yet."""
         self._engine = engine
-        self._key = int.from_bytes(blake2b(f"usage-worker:{name}".encode(), digest_size=8).digest(), signed=True)
+        self._key = _key(name)
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
@@ -184,6 +193,29 @@ class Lock:
             self.release()
             return False
         return True
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(blake2b(f"usage-worker:{name}".encode(), digest_size=8).digest(), signed=True)
+
+
+def consumer(upstream: str) -> str:
+    """Return the name of the lock that the one worker holds which reads a proxy's queue."""
+    return f"{upstream}:consumer"
+
+
+class Holder(NamedTuple):
+    """Who holds a lock: the address it came from (`local`: through a socket), and since when."""
+
+    address: str
+    since: datetime | None
+
+
+def holders(connection: Connection, names: Iterable[str]) -> dict[str, Holder]:
+    """Return who holds which of these locks; no entry for one that nobody holds."""
+    by_key = {_key(name): name for name in names}
+    found = connection.execute(SELECT_HOLDERS, [list(by_key)])
+    return {by_key[key]: Holder(address, since) for key, address, since in found}
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Station:
         self._config = config
         self._engine = engine
         self._stopping = stopping or threading.Event()
-        self._consumer = database.Lock(engine, f"{upstream.name}:consumer")
+        self._consumer = database.Lock(engine, database.consumer(upstream.name))
         self._loader: Loader | None = None
         self._learned_at = 0.0
         self._trust = trust()
