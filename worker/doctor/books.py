@@ -60,7 +60,6 @@ class Server(NamedTuple):
 
 def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str, Book] | None]:
     """Make the checks of the database; return what it holds of each upstream too, None where that cannot be read."""
-    findings: list[Finding] = []
     with ExitStack() as stack:
         try:
             if not config.database.url.get_secret_value() and not _is_made(config):
@@ -68,21 +67,33 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
             engine = stack.enter_context(database.opened(config))
             server = _server(engine)
         except DatabaseError as e:
-            remedy = "Start it, or correct database.url (WORKER_DATABASE_URL)."
-            return [error("database", DatabaseError, str(e), remedy)], None
+            return [_away(e)], None
         except (ArgumentError, ValueError, DBAPIError, psycopg.Error):  # they may quote the URL, with its password
             return [_unreadable_url()], None
-        findings += [_answers(server), _server_version(server), _database_clock(server)]
-        findings += (schema := _schema(engine))
-        if _without_schema(engine) or any(found.level == "error" for found in schema):
-            return findings, None
-        findings.append(_database_rights(engine, server))
-        for check in (_rollup_timezone, _pepper, _partitions):
-            with suppress(DatabaseError), _reading(engine) as connection:  # may not be read: that has been said
-                findings.append(check(connection, config))
-        with suppress(DatabaseError), _reading(engine) as connection:
-            return findings, _books(connection, timedelta(seconds=late_s(interval_s)))
+        try:
+            return _looked_into(engine, server, config, interval_s)
+        except DatabaseError as e:  # since then
+            return [_away(e)], None
+
+
+def _looked_into(
+    engine: Engine, server: Server, config: Config, interval_s: float
+) -> tuple[list[Finding], dict[str, Book] | None]:
+    findings = [_answers(server), _server_version(server), _database_clock(server)]
+    findings += (schema := _schema(engine))
+    if _without_schema(engine) or any(found.level == "error" for found in schema):
+        return findings, None
+    findings.append(_database_rights(engine, server))
+    for check in (_rollup_timezone, _pepper, _partitions):
+        with suppress(DatabaseError), _reading(engine) as connection:  # may not be read: that has been said
+            findings.append(check(connection, config))
+    with suppress(DatabaseError), _reading(engine) as connection:
+        return findings, _books(connection, timedelta(seconds=late_s(interval_s)))
     return findings, None
+
+
+def _away(why: DatabaseError) -> Finding:
+    return error("database", DatabaseError, str(why), "Start it, or correct database.url (WORKER_DATABASE_URL).")
 
 
 @contextmanager
