@@ -215,11 +215,14 @@ def test_a_database_that_is_away_is_told_and_the_proxy_is_examined_all_the_same(
 
 
 def test_a_database_that_goes_away_meanwhile_is_told_as_one_that_is_away(books):
-    with books.holding("LOCK TABLE usage.schema_version IN ACCESS EXCLUSIVE MODE"):
-        with books.starting(None, "doctor", "--json") as process:
-            for pid in books.wait_until_it_waits():
-                books.ask("SELECT pg_terminate_backend(%s)", [pid])
-            finished = process.wait()
+    with (
+        proxy("queue") as simulator,
+        books.holding("LOCK TABLE usage.schema_version IN ACCESS EXCLUSIVE MODE"),
+        books.starting(simulator, "doctor", "--json") as process,
+    ):
+        for pid in books.wait_until_it_waits():
+            books.ask("SELECT pg_terminate_backend(%s)", [pid])
+        finished = process.wait()
     assert (finished.code, "Traceback" in finished.stderr) == (5, False)
     (finding,) = [f for f in finished.json if f["check"] == "database"]
     assert finding["level"] == "error"
