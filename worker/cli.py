@@ -38,6 +38,7 @@ from worker.manage_prices import prices_app, reprice
 from worker.options import Json, Since, Until, UpstreamName, day
 from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
+from worker.trust import trust
 
 DIFFERENCES_SHOWN = 50
 
@@ -347,10 +348,12 @@ def config_show() -> None:
 
 @config_app.command("check")
 def config_check() -> None:
-    """Read the configuration and say whether it holds."""
+    """Read the configuration and the certificates that it names, and say whether they hold."""
     settings = configured()
     if not settings.upstream:
         raise ConfigError(NO_UPSTREAM)
+    for upstream in settings.upstream:
+        trust(upstream)
     show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
 
 

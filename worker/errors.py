@@ -5,6 +5,7 @@ WorkerError                      the base; its exit_code is the process's
 ├── ConfigError             3    a key or a value; nothing was started
 ├── UpstreamError           4    the proxy; carries the endpoint and, when there was one, the status
 │   ├── UpstreamUnreachable      no connection: the next pass may succeed
+│   │   └── UpstreamUntrusted    a certificate is not trusted: nothing was asked
 │   ├── UpstreamRefused          key missing or wrong: stop at once, five tries ban the address
 │   ├── UpstreamBanned           this address is banned; says for how long
 │   ├── UpstreamOff              management API not there: switched off, Home mode, or another base path
@@ -60,6 +61,10 @@ class UpstreamError(WorkerError):
 
 class UpstreamUnreachable(UpstreamError):
     """No connection, or a server error that may pass."""
+
+
+class UpstreamUntrusted(UpstreamUnreachable):
+    """The proxy's certificate is not trusted, or ours is not taken: the key did not go out, or nobody read it."""
 
 
 class UpstreamRefused(UpstreamError):

@@ -31,7 +31,9 @@ from worker.errors import (
     UpstreamOff,
     UpstreamRefused,
     UpstreamUnreachable,
+    UpstreamUntrusted,
 )
+from worker.trust import distrust, trust
 
 MANAGEMENT = "/v0/management"
 STATISTICS = "usage-statistics-enabled"
@@ -63,11 +65,6 @@ class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
     """The one field that is ours to know; the others hold the proxy's secrets and are not even decoded."""
 
     redis_usage_queue_retention_seconds: int | None = None
-
-
-def trust() -> ssl.SSLContext:
-    """Return what certificates are believed by; to make one takes time and a megabyte, so make it once."""
-    return httpx.create_ssl_context()
 
 
 class Source:
@@ -105,7 +102,7 @@ class Source:
             },
             timeout=httpx.Timeout(upstream.timeout_s, connect=min(10.0, upstream.timeout_s)),
             follow_redirects=False,
-            verify=trusting or trust(),
+            verify=trusting or trust(upstream),
             transport=transport,
         )
 
@@ -194,7 +191,7 @@ class Source:
         except NotFoundError:
             return False
         except httpx.HTTPError as e:
-            raise UpstreamUnreachable(_say(e), endpoint=SNAPSHOT) from e
+            raise _unreachable(e, SNAPSHOT) from e
         return True
 
     def snapshot(self) -> bytearray:
@@ -217,6 +214,8 @@ class Source:
         try:
             self._safely_sent(body)
         except httpx.HTTPError as e:
+            if not body and distrust(e):  # a server says it before it reads a request
+                raise _unreachable(e, QUEUE) from e
             raise _possible_loss(_say(e), body) from e
         except UpstreamAnswerError as e:
             if not body:
@@ -231,23 +230,22 @@ class Source:
     def _safely_sent(self, body: bytearray) -> None:
         """Pop, again only after failures at which the request had not left."""
         try:
-            for attempt in _attempts(tenacity.retry_if_exception_type(NOT_SENT), self._stopping):
+            for attempt in _attempts(NOT_SENT, self._stopping):
                 with attempt:
                     self._read(QUEUE, body, params={"count": str(self._count)})
         except NOT_SENT as e:
-            raise UpstreamUnreachable(_say(e), endpoint=QUEUE) from e
+            raise _unreachable(e, QUEUE) from e
 
     def _get(self, endpoint: str) -> bytearray:
         """Ask something that can be asked again."""
         body = bytearray()
-        again = tenacity.retry_if_exception_type((httpx.TransportError, UpstreamUnreachable))
         try:
-            for attempt in _attempts(again, self._stopping):
+            for attempt in _attempts((httpx.TransportError, UpstreamUnreachable), self._stopping):
                 with attempt:
                     body.clear()
                     self._read(endpoint, body)
         except httpx.HTTPError as e:
-            raise UpstreamUnreachable(_say(e), endpoint=endpoint) from e
+            raise _unreachable(e, endpoint) from e
         return body
 
     def _read(self, endpoint: str, body: bytearray, params: dict[str, str] | None = None) -> None:
@@ -349,7 +347,17 @@ class _Passing(UpstreamUnreachable):
         self.retry_after_s = retry_after_s
 
 
-def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity.Retrying:
+def _unreachable(error: httpx.HTTPError, endpoint: str) -> UpstreamUnreachable:
+    untrusted = distrust(error)
+    return (
+        UpstreamUntrusted(untrusted, endpoint=endpoint)
+        if untrusted
+        else UpstreamUnreachable(_say(error), endpoint=endpoint)
+    )
+
+
+def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> tenacity.Retrying:
+    """Try again after these errors; one of trust does not pass by itself."""
     jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -358,7 +366,7 @@ def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity
         return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
 
     return tenacity.Retrying(
-        retry=again,
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, kinds) and distrust(e) is None),
         stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(stopping)),
         wait=wait,
         sleep=tenacity.sleep_using_event(stopping),
