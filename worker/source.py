@@ -10,6 +10,8 @@ import json
 import re
 import ssl
 import threading
+import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -46,6 +48,12 @@ RETENTION_DEFAULT_S, RETENTION_MAX_S = 60, 3600
 
 BAN_S = 30 * 60.0
 """How long the proxy bans an address after five bad keys, where it does not say."""
+
+OTHER_MAX_BYTES = 64 << 20
+"""Longest answer that is no usage: it is parsed into a tree of objects, and a list of credentials is never so long."""
+
+PIECE_BYTES = 1 << 20
+"""How much of a compressed answer is unpacked at once: what came as a few bytes may be gigabytes."""
 
 TRIES = 4
 RETRY_AFTER_MAX_S = 30.0
@@ -99,6 +107,7 @@ class Source:
             headers={
                 "Authorization": f"Bearer {upstream.key.get_secret_value()}",
                 "Accept": "application/json",
+                "Accept-Encoding": "gzip",
             },
             timeout=httpx.Timeout(upstream.timeout_s, connect=min(10.0, upstream.timeout_s)),
             follow_redirects=False,
@@ -252,12 +261,13 @@ class Source:
         """Append the answer to `body` as it arrives, or raise what its status means."""
         with self._client.stream("GET", f"/{endpoint}", params=params) as response:
             self._accept(endpoint, response)
-            for piece in response.iter_bytes():
+            usage = endpoint in (QUEUE, SNAPSHOT)
+            limit = self._max_body_bytes if usage else min(self._max_body_bytes, OTHER_MAX_BYTES)
+            for piece in _unpacked(response):
                 body += piece
-                if len(body) > self._max_body_bytes:
-                    raise UpstreamAnswerError(
-                        f"the answer is longer than max_body_bytes ({self._max_body_bytes})", endpoint=endpoint
-                    )
+                if len(body) > limit:
+                    name = "max_body_bytes" if usage else "any of its kind"
+                    raise UpstreamAnswerError(f"the answer is longer than {name} ({limit})", endpoint=endpoint)
             if response.status_code != HTTPStatus.OK:  # what came is kept: off a queue, it is nowhere else
                 raise UpstreamAnswerError(
                     "not the answer of 200 that was expected", endpoint=endpoint, status=response.status_code
@@ -374,10 +384,32 @@ def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> 
     )
 
 
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """Yield the body as it arrives, in pieces of a bounded length.
+
+    httpx unpacks however much a piece comes to, and as often as the answer says that it was packed.
+    """
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        yield from response.iter_raw()
+        return
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)  # by its header: gzip, or zlib
+    try:
+        for packed in response.iter_raw():
+            rest = packed
+            while rest and not unpacker.eof:
+                yield unpacker.decompress(rest, PIECE_BYTES)
+                rest = unpacker.unconsumed_tail
+        yield unpacker.flush()
+    except zlib.error as e:
+        raise httpx.DecodingError(str(e), request=response.request) from e
+    if not unpacker.eof:
+        raise httpx.DecodingError("the compressed answer breaks off", request=response.request)
+
+
 def _some(response: httpx.Response, limit: int = 2000) -> list[bytes]:
     """Read the begin of an error's body; the rest of a long one is nobody's business."""
     pieces: list[bytes] = []
-    for piece in response.iter_bytes():
+    for piece in _unpacked(response):
         pieces.append(piece[:limit])
         limit -= len(piece)
         if limit <= 0:
