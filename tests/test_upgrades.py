@@ -171,6 +171,7 @@ COMMANDS = {
     "sync --once": 5, "import {file}": 5, "migrate": 5, "migrate --check": 5, "maintain": 5, "resolve": 5,
     "resolve --all": 5, "reprice": 5, "rebuild": 5, "verify": 5, "quarantine retry": 5, "prices sync": 5,
     "prices set model --input 1": 5, "prices drop 1": 5, "channels rename OpenRouter Other": 5,
+    "channels link OpenRouter api.openai.com": 5, "keys rename 1 Other": 5, "quarantine drop 1": 5,
     "channels set-rate OpenRouter 2": 5, "doctor": 5,
 }  # fmt: skip
 
@@ -193,8 +194,7 @@ def test_every_command_stops_at_a_newer_schema_and_changes_nothing(books, tmp_pa
         for words in COMMANDS:
             finished = books.worker(simulator, *words.format(file=file).split())
             assert "Traceback" not in finished.stderr, words
-            told[words] = finished.code
-            assert "newer" in finished.stderr + finished.stdout, words
+            told[words] = finished.code if "newer" in finished.stderr + finished.stdout else 0
         assert told == COMMANDS
         assert whole(books) == before
 

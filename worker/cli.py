@@ -240,6 +240,7 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
     """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
     first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
+        database.schema_version(engine)  # of a newer one it knows too little to judge
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
             complete_from = register.records_complete_from(connection)
@@ -401,7 +402,7 @@ def quarantine_retry(
 @quarantine_app.command("drop")
 def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
     """Forget records in quarantine for good."""
-    with database.opened(configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(configured()) as engine, database.transaction(engine) as connection:
         dropped = store.drop_quarantined(connection, numbers)
     show.say(f"dropped {dropped}")
 

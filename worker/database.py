@@ -75,6 +75,18 @@ def opened(config: Config) -> Generator[Engine]:
             engine.dispose()
 
 
+@contextmanager
+def opened_to_change(config: Config) -> Generator[Engine]:
+    """Do the same for who changes something and does not migrate before.
+
+    Raises:
+        DatabaseError: besides, the schema is newer than this program, which must leave it alone then.
+    """
+    with opened(config) as engine:
+        schema_version(engine)
+        yield engine
+
+
 def spelled(url: str) -> str:
     """Return `url` in the spelling SQLAlchemy takes for psycopg 3, whichever of the three was given."""
     return f"postgresql+psycopg://{url.partition('://')[2]}"
