@@ -40,6 +40,7 @@ from worker.options import Json, Since, Until, UpstreamName, day
 from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
 from worker.stopping import on_signal
+from worker.trust import trust
 
 DIFFERENCES_SHOWN = 50
 
@@ -244,6 +245,7 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
     """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
     first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
+        database.schema_version(engine)  # of a newer one it knows too little to judge
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
             complete_from = register.records_complete_from(connection)
@@ -357,10 +359,12 @@ def config_show() -> None:
 
 @config_app.command("check")
 def config_check() -> None:
-    """Read the configuration and say whether it holds."""
+    """Read the configuration and the certificates that it names, and say whether they hold."""
     settings = configured()
     if not settings.upstream:
         raise ConfigError(NO_UPSTREAM)
+    for upstream in settings.upstream:
+        trust(upstream)
     show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
 
 
@@ -408,7 +412,7 @@ def quarantine_retry(
 @quarantine_app.command("drop")
 def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
     """Forget records in quarantine for good."""
-    with database.opened(configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(configured()) as engine, database.transaction(engine) as connection:
         dropped = store.drop_quarantined(connection, numbers)
     show.say(f"dropped {dropped}")
 

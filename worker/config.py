@@ -53,6 +53,9 @@ HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"
 CLOCK = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$"
+FILE_KEYS = ("ca_file", "client_cert_file", "client_key_file")
+"""Keys of an upstream that name a file themselves."""
+
 MONTH_DAYS = 31
 RATE_MAX_USD = 1_000_000
 """The highest price there is, per million tokens or per request; a higher one has lost its decimal point."""
@@ -98,6 +101,9 @@ class Upstream(Section):
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     queue_count: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_body_bytes: Annotated[int, Field(ge=1 << 16)] = 2 << 30
+    ca_file: str = ""
+    client_cert_file: str = ""
+    client_key_file: str = ""
 
     @field_validator("key")
     @classmethod
@@ -110,6 +116,15 @@ class Upstream(Section):
         if text.startswith(("$2a$", "$2b$", "$2y$")):
             raise ValueError("is the bcrypt hash that the proxy stores; give the plain management key")
         return SecretStr(text)
+
+    @model_validator(mode="after")
+    def _over_tls(self) -> Self:
+        files = [name for name in FILE_KEYS if getattr(self, name)]
+        if files and not self.url.lower().startswith("https:"):
+            raise ValueError(f"{files[0]} is for an https:// URL, and this one has no certificates")
+        if self.client_key_file and not self.client_cert_file:
+            raise ValueError("client_key_file is the key of a client_cert_file, and there is none")
+        return self
 
 
 class Database(Section):
@@ -388,7 +403,7 @@ def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str |
             yield variable, SHORT_NAMES[name], value
         elif name.startswith(NESTED):
             keys = tuple(int(k) if k.isdigit() else k for k in name.removeprefix(NESTED).lower().split("__"))
-            if keys[-1:] and isinstance(keys[-1], str) and keys[-1].endswith("_file"):
+            if isinstance(keys[-1], str) and keys[-1].endswith("_file") and keys[-1] not in FILE_KEYS:
                 keys, value = (*keys[:-1], keys[-1].removesuffix("_file")), _read_secret(variable, value)
             yield variable, keys, value
         else:

@@ -19,7 +19,15 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.config import Config
 from worker.embedded import EmbeddedPostgres
-from worker.errors import BusyError, ConfigError, DatabaseError, NoSchemaError, RefusedError, TransientDatabaseError
+from worker.errors import (
+    BusyError,
+    ConfigError,
+    DatabaseError,
+    NewerSchemaError,
+    NoSchemaError,
+    RefusedError,
+    TransientDatabaseError,
+)
 
 HEAD = "0003"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
@@ -89,6 +97,18 @@ def opened(config: Config) -> Generator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+@contextmanager
+def opened_to_change(config: Config) -> Generator[Engine]:
+    """Do the same for who changes something and does not migrate before.
+
+    Raises:
+        DatabaseError: besides, the schema is newer than this program, which must leave it alone then.
+    """
+    with opened(config) as engine:
+        schema_version(engine)
+        yield engine
 
 
 def spelled(url: str) -> str:
@@ -271,7 +291,8 @@ def schema_version(engine: Engine) -> str | None:
     """Return the schema's version, None where there is no schema yet.
 
     Raises:
-        DatabaseError: the version is not one that this program knows: the database is newer.
+        NewerSchemaError: the version is not one that this program knows.
+        DatabaseError: PostgreSQL cannot be reached.
     """
     try:
         with transaction(engine) as connection:
@@ -280,7 +301,7 @@ def schema_version(engine: Engine) -> str | None:
         return None
     found = str(row[0]) if row else None
     if found is not None and found not in _known_versions():
-        raise DatabaseError(
+        raise NewerSchemaError(
             f"the database's schema is at version {found}, which this program (schema {HEAD}) does not know: "
             "it is newer. Update the worker; nothing was changed."
         )

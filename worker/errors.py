@@ -5,14 +5,16 @@ WorkerError                      the base; its exit_code is the process's
 ├── ConfigError             3    a key or a value; nothing was started
 ├── UpstreamError           4    the proxy; carries the endpoint and, when there was one, the status
 │   ├── UpstreamUnreachable      no connection: the next pass may succeed
+│   │   └── UpstreamUntrusted    a certificate is not trusted: nothing was asked
 │   ├── UpstreamRefused          key missing or wrong: stop at once, five tries ban the address
 │   ├── UpstreamBanned           this address is banned; says for how long
 │   ├── UpstreamOff              management API not there: switched off, Home mode, or another base path
 │   ├── UpstreamUnsupported      a version that offers usage by neither path
 │   ├── UpstreamAnswerError      an answer that is not what the endpoint promises
 │   └── PossibleLossError        a pop whose answer never arrived whole
-├── DatabaseError           5    unreachable, or a schema this program does not know
+├── DatabaseError           5    unreachable, or not as it should be
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
+│   ├── NewerSchemaError         a schema that this program does not know
 │   └── NoSchemaError            there are no tables of ours yet
 ├── DatasetError            1    price lists that were asked for cannot be had
 ├── RefusedError            1    PostgreSQL does not take a value
@@ -63,6 +65,10 @@ class UpstreamUnreachable(UpstreamError):
     """No connection, or a server error that may pass."""
 
 
+class UpstreamUntrusted(UpstreamUnreachable):
+    """The proxy's certificate is not trusted, or ours is not taken: the key did not go out, or nobody read it."""
+
+
 class UpstreamRefused(UpstreamError):
     """The management key is missing or wrong. Five tries ban the address: not to be tried for `retry_after_s`."""
 
@@ -107,6 +113,10 @@ class DatabaseError(WorkerError):
 
 class TransientDatabaseError(DatabaseError):
     """PostgreSQL gave this transaction up in favour of another; it may be run again."""
+
+
+class NewerSchemaError(DatabaseError):
+    """The schema is newer than this program, which leaves it alone."""
 
 
 class NoSchemaError(DatabaseError):

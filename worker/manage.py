@@ -58,7 +58,7 @@ def channels_rename(
     upstream: UpstreamName = None,
 ) -> None:
     """Give a channel a label; its past goes by it too."""
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
         roster.label(connection, channel.channel_id, _label(label) or None, now())
     show.say(f"channel {channel.channel_id}: {channel.channel} -> {_label(label) or channel.configured_name}")
@@ -71,7 +71,7 @@ def channels_link(
     upstream: UpstreamName = None,
 ) -> None:
     """Book a channel on another one, its past included: a moved file, a rotated key."""
-    with database.opened(state.configured()) as engine:
+    with database.opened_to_change(state.configured()) as engine:
         with database.transaction(engine) as connection:
             channel = _channel(connection, which, upstream)
             target = _channel(connection, to, channel.upstream)
@@ -88,7 +88,7 @@ def channels_set_rate(
 ) -> None:
     """Set a channel's rate multiplier for requests that begin from now on, or from a day on."""
     multiplier, first = _decimal(rate), day("--since", since)
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
         zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
         begins = day_bounds(first, zone)[0] if first else now()
@@ -113,7 +113,7 @@ def keys_rename(
     upstream: UpstreamName = None,
 ) -> None:
     """Give a client key a label; its past goes by it too."""
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         name = text(which)
         found = register.client_keys(connection, upstream=upstream, which=name)
         found = [k for k in found if str(k.client_key_id) == name] or found

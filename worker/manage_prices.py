@@ -94,7 +94,7 @@ def prices_set(
 @prices_app.command("drop")
 def prices_drop(price_id: Annotated[int, typer.Argument(metavar="ID", help="Number of a price of your own.")]) -> None:
     """Withdraw a price of your own. Records keep what they were charged by it."""
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         if not tariff.drop(connection, price_id, now()):
             raise UsageError(
                 f"no price {price_id} of yours is in force: `worker prices list` shows them; those of a configuration "

@@ -16,6 +16,9 @@ EVENT_KEY_BYTES = 16
 MASK_MIN_LENGTH = 12
 """A key shorter than this shows none of its characters."""
 
+REMEMBERED_MAX_CHARS = 1000
+"""Digests of longer secrets are computed each time, so that none is held in memory."""
+
 NO_KEY_LABEL = "(no key)"
 
 # An e-mail address, or the name of an auth file: the two kinds of `source` that are safe to show. No colon or
@@ -40,7 +43,8 @@ class Keyring:
                 known = bytes.fromhex(sealed[1])
             else:
                 known = hmac.digest(self._pepper, secret.encode(), "sha256")[:DIGEST_BYTES]
-            self._digests[secret] = known
+            if len(secret) <= REMEMBERED_MAX_CHARS:
+                self._digests[secret] = known
         return known
 
     def label(self, secret: str) -> str:

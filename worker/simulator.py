@@ -8,6 +8,7 @@ import json
 import select
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -202,6 +203,7 @@ class Simulator:
         home_mode: bool = False,
         gzip: bool = False,
         base_path: str = BASE_PATH,
+        tls: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -219,6 +221,7 @@ class Simulator:
             home_mode: on, the whole management API is 404.
             gzip: compress answers for clients that accept it.
             base_path: where the management API lives.
+            tls: its certificate, and whether it asks for the client's; None: plain HTTP.
             clock: monotonic seconds; ages queue items and bans.
             wall: seconds since 1970, as its Date header and its counters of recent requests have them.
         """
@@ -232,6 +235,7 @@ class Simulator:
         self.gzip = gzip
         self.base_path = base_path.rstrip("/")
         self.port = port
+        self._tls = tls
         self.requests: list[tuple[str, str, int]] = []
         """(method, path with query, status) of every call; status 0 is a connection closed without a word."""
         self._retention_s = min(retention_s, RETENTION_MAX_S) if retention_s > 0 else RETENTION_DEFAULT_S
@@ -253,11 +257,15 @@ class Simulator:
     @property
     def url(self) -> str:
         """The base URL, without the management path."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
         """Listen; a second start takes the same port."""
         self._server = _Server((LOOPBACK, self.port), partial(_Connection, self))
+        if self._tls is not None:  # each connection greets in its own thread, not where they are accepted
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_port
         serve = partial(self._server.serve_forever, poll_interval=0.005)
         threading.Thread(target=serve, name="simulator", daemon=True).start()
@@ -600,7 +608,7 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a client that has gone; it may have been killed on purpose."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:

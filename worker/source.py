@@ -10,6 +10,8 @@ import json
 import re
 import ssl
 import threading
+import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,7 +33,9 @@ from worker.errors import (
     UpstreamOff,
     UpstreamRefused,
     UpstreamUnreachable,
+    UpstreamUntrusted,
 )
+from worker.trust import distrust, trust
 
 MANAGEMENT = "/v0/management"
 STATISTICS = "usage-statistics-enabled"
@@ -44,6 +48,12 @@ RETENTION_DEFAULT_S, RETENTION_MAX_S = 60, 3600
 
 BAN_S = 30 * 60.0
 """How long the proxy bans an address after five bad keys, where it does not say."""
+
+OTHER_MAX_BYTES = 64 << 20
+"""Longest answer that is no usage: it is parsed into a tree of objects, and a list of credentials is never so long."""
+
+PIECE_BYTES = 1 << 20
+"""How much of a compressed answer is unpacked at once: what came as a few bytes may be gigabytes."""
 
 TRIES = 4
 RETRY_AFTER_MAX_S = 30.0
@@ -63,11 +73,6 @@ class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
     """The one field that is ours to know; the others hold the proxy's secrets and are not even decoded."""
 
     redis_usage_queue_retention_seconds: int | None = None
-
-
-def trust() -> ssl.SSLContext:
-    """Return what certificates are believed by; to make one takes time and a megabyte, so make it once."""
-    return httpx.create_ssl_context()
 
 
 class Source:
@@ -102,10 +107,11 @@ class Source:
             headers={
                 "Authorization": f"Bearer {upstream.key.get_secret_value()}",
                 "Accept": "application/json",
+                "Accept-Encoding": "gzip",
             },
             timeout=httpx.Timeout(upstream.timeout_s, connect=min(10.0, upstream.timeout_s)),
             follow_redirects=False,
-            verify=trusting or trust(),
+            verify=trusting or trust(upstream),
             transport=transport,
         )
 
@@ -194,7 +200,7 @@ class Source:
         except NotFoundError:
             return False
         except httpx.HTTPError as e:
-            raise UpstreamUnreachable(_say(e), endpoint=SNAPSHOT) from e
+            raise _unreachable(e, SNAPSHOT) from e
         return True
 
     def snapshot(self) -> bytearray:
@@ -217,6 +223,8 @@ class Source:
         try:
             self._safely_sent(body)
         except httpx.HTTPError as e:
+            if not body and distrust(e):  # a server says it before it reads a request
+                raise _unreachable(e, QUEUE) from e
             raise _possible_loss(_say(e), body) from e
         except UpstreamAnswerError as e:
             if not body:
@@ -231,35 +239,35 @@ class Source:
     def _safely_sent(self, body: bytearray) -> None:
         """Pop, again only after failures at which the request had not left."""
         try:
-            for attempt in _attempts(tenacity.retry_if_exception_type(NOT_SENT), self._stopping):
+            for attempt in _attempts(NOT_SENT, self._stopping):
                 with attempt:
                     self._read(QUEUE, body, params={"count": str(self._count)})
         except NOT_SENT as e:
-            raise UpstreamUnreachable(_say(e), endpoint=QUEUE) from e
+            raise _unreachable(e, QUEUE) from e
 
     def _get(self, endpoint: str) -> bytearray:
         """Ask something that can be asked again."""
         body = bytearray()
-        again = tenacity.retry_if_exception_type((httpx.TransportError, UpstreamUnreachable))
         try:
-            for attempt in _attempts(again, self._stopping):
+            for attempt in _attempts((httpx.TransportError, UpstreamUnreachable), self._stopping):
                 with attempt:
                     body.clear()
                     self._read(endpoint, body)
         except httpx.HTTPError as e:
-            raise UpstreamUnreachable(_say(e), endpoint=endpoint) from e
+            raise _unreachable(e, endpoint) from e
         return body
 
     def _read(self, endpoint: str, body: bytearray, params: dict[str, str] | None = None) -> None:
         """Append the answer to `body` as it arrives, or raise what its status means."""
         with self._client.stream("GET", f"/{endpoint}", params=params) as response:
             self._accept(endpoint, response)
-            for piece in response.iter_bytes():
+            usage = endpoint in (QUEUE, SNAPSHOT)
+            limit = self._max_body_bytes if usage else min(self._max_body_bytes, OTHER_MAX_BYTES)
+            for piece in _unpacked(response):
                 body += piece
-                if len(body) > self._max_body_bytes:
-                    raise UpstreamAnswerError(
-                        f"the answer is longer than max_body_bytes ({self._max_body_bytes})", endpoint=endpoint
-                    )
+                if len(body) > limit:
+                    name = "max_body_bytes" if usage else "any of its kind"
+                    raise UpstreamAnswerError(f"the answer is longer than {name} ({limit})", endpoint=endpoint)
             if response.status_code != HTTPStatus.OK:  # what came is kept: off a queue, it is nowhere else
                 raise UpstreamAnswerError(
                     "not the answer of 200 that was expected", endpoint=endpoint, status=response.status_code
@@ -349,7 +357,17 @@ class _Passing(UpstreamUnreachable):
         self.retry_after_s = retry_after_s
 
 
-def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity.Retrying:
+def _unreachable(error: httpx.HTTPError, endpoint: str) -> UpstreamUnreachable:
+    untrusted = distrust(error)
+    return (
+        UpstreamUntrusted(untrusted, endpoint=endpoint)
+        if untrusted
+        else UpstreamUnreachable(_say(error), endpoint=endpoint)
+    )
+
+
+def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> tenacity.Retrying:
+    """Try again after these errors; one of trust does not pass by itself."""
     jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -358,7 +376,7 @@ def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity
         return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
 
     return tenacity.Retrying(
-        retry=again,
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, kinds) and distrust(e) is None),
         stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(stopping)),
         wait=wait,
         sleep=tenacity.sleep_using_event(stopping),
@@ -366,10 +384,32 @@ def _attempts(again: tenacity.retry_base, stopping: threading.Event) -> tenacity
     )
 
 
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """Yield the body as it arrives, in pieces of a bounded length.
+
+    httpx unpacks however much a piece comes to, and as often as the answer says that it was packed.
+    """
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        yield from response.iter_raw()
+        return
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)  # by its header: gzip, or zlib
+    try:
+        for packed in response.iter_raw():
+            rest = packed
+            while rest and not unpacker.eof:
+                yield unpacker.decompress(rest, PIECE_BYTES)
+                rest = unpacker.unconsumed_tail
+        yield unpacker.flush()
+    except zlib.error as e:
+        raise httpx.DecodingError(str(e), request=response.request) from e
+    if not unpacker.eof:
+        raise httpx.DecodingError("the compressed answer breaks off", request=response.request)
+
+
 def _some(response: httpx.Response, limit: int = 2000) -> list[bytes]:
     """Read the begin of an error's body; the rest of a long one is nobody's business."""
     pieces: list[bytes] = []
-    for piece in response.iter_bytes():
+    for piece in _unpacked(response):
         pieces.append(piece[:limit])
         limit -= len(piece)
         if limit <= 0:

@@ -10,6 +10,7 @@ journal: the proxy forgets after a minute, the disk does not.
 from __future__ import annotations
 
 import gc
+import ssl
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from worker import database, decode, repair, store
 from worker.config import Config, Upstream
 from worker.errors import (
     BusyError,
+    ConfigError,
     DatabaseError,
     JournalError,
     PossibleLossError,
@@ -38,7 +40,8 @@ from worker.errors import (
 from worker.journal import Journal
 from worker.load import Loader, PassResult, now, open_loader, run
 from worker.refusal import Refusals
-from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off, trust
+from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
+from worker.trust import trust
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -73,7 +76,11 @@ class Station:
     def __init__(
         self, config: Config, engine: Engine, upstream: Upstream, stopping: threading.Event | None = None
     ) -> None:
-        """Take up the post; nothing is asked yet. Once `stopping` is set, a pass ends after the batch in hand."""
+        """Take up the post; nothing is asked yet. Once `stopping` is set, a pass ends after the batch in hand.
+
+        Raises:
+            ConfigError: a file with certificates is missing or cannot be read.
+        """
         self.upstream = upstream
         self._config = config
         self._engine = engine
@@ -81,7 +88,8 @@ class Station:
         self._consumer = database.Lock(engine, database.consumer(upstream.name))
         self._loader: Loader | None = None
         self._learned_at = 0.0
-        self._trust = trust()
+        self._trust = trust(upstream)
+        self._trusted_at = time.monotonic()
         self.retention_s: int | None = None
         """For how long the proxy keeps what nobody has fetched; None where it does not say."""
         self.beat_at = time.monotonic()
@@ -93,7 +101,7 @@ class Station:
         result = PassResult(upstream=self.upstream.name)
         journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
         refusals = Refusals(self._config.data_dir, self.upstream)
-        with Source(self.upstream, stopping=self._stopping, trusting=self._trust) as source:
+        with Source(self.upstream, stopping=self._stopping, trusting=self._trusting()) as source:
             visit = Visit(self.upstream, source, journal, refusals, result, self._stopping, self.beat)
             try:
                 if not self._consumer.acquire():
@@ -124,6 +132,16 @@ class Station:
         else:
             loader = self._loader
             noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=False))
+
+    def _trusting(self) -> ssl.SSLContext:
+        """Return what certificates are believed by, read anew now and then: they are replaced before they expire."""
+        if time.monotonic() - self._trusted_at > self._config.schedule.directory_s:
+            self._trusted_at = time.monotonic()
+            try:
+                self._trust = trust(self.upstream)
+            except ConfigError as e:  # perhaps they are just being replaced
+                log.warning("certificates.kept", reason=str(e))
+        return self._trust
 
     def beat(self) -> None:
         """Note that it gets on."""

@@ -69,8 +69,8 @@ def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
     fields = cast("dict[str, Any]", found)
     kept = {name: _kept(name, fields[name], keyring) for name in Item.__struct_fields__ if name in fields}
     key, model = bad.client_key, bad.model
-    shown = key if key == "unknown" or ROUTE.match(key) else hidden(clean(key), keyring)
-    return json.dumps({"client_key": shown, "model": clean(model), "record": kept}), True
+    shown = text(key) if key == "unknown" or ROUTE.match(key) else hidden(clean(key), keyring)
+    return json.dumps({"client_key": shown, "model": text(model), "record": kept}), True
 
 
 def hidden(secret: str, keyring: Keyring) -> str:

@@ -18,7 +18,11 @@ from worker.errors import NOT_JSON
 CHUNK_RECORDS = 10_000
 """How many records of a snapshot or of a file are handed on at once."""
 
-BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
+"""A bracket, or a text, in which there are none; possessive, since what could be taken back is remembered."""
+
+DEPTH_MAX = 100
+"""Nothing of a usage payload is nested as deep as this."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,7 +197,9 @@ def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[A
     """Do the same for a snapshot that the strict parser refuses: what has another shape costs only itself."""
     try:
         tree: Any = loads(payload)
-    except (ValueError, RecursionError) as e:
+    except RecursionError:
+        tree = _shallow(payload)
+    except ValueError as e:
         raise BadValueError(f"not a usage snapshot: {e}") from None
     usage = get(tree, "usage") or tree
     apis = get(usage, "apis")
@@ -206,6 +212,24 @@ def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[A
                 yield client_key, model, _details_of_odd(stats)
         elif models is not None or not isinstance(api, dict | None):
             yield client_key, "", [api]  # one element that cannot be read: it is set aside with its reason
+
+
+def _shallow(payload: bytes | bytearray) -> Any:
+    """Parse a snapshot of which some part is nested too deep to be parsed: null stands in that part's place."""
+    text, kept, depth, at = payload.decode("utf-8", "replace"), list[str](), 0, 0
+    for token in BRACKET.finditer(text):
+        if token[0] in "{[":
+            depth += 1
+            if depth == DEPTH_MAX:
+                kept += (text[at : token.start()], "null")
+        elif token[0] in "}]":
+            if depth == DEPTH_MAX:
+                at = token.end()
+            depth -= 1
+    try:
+        return json.loads("".join([*kept, text[at:]]))
+    except (ValueError, RecursionError):
+        raise BadValueError("not a usage snapshot: it is nested too deep") from None
 
 
 def _details_of_odd(stats: Any) -> list[Any]:

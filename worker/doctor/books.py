@@ -19,7 +19,7 @@ from worker import database
 from worker.config import Config
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
 from worker.embedded import find_bindir
-from worker.errors import ConfigError, DatabaseError
+from worker.errors import ConfigError, DatabaseError, NewerSchemaError
 from worker.load import now
 
 POSTGRES_OLDEST = 150000
@@ -182,7 +182,7 @@ def _schema(engine: Engine) -> list[Finding]:
         return []
     try:
         version = database.schema_version(engine)
-    except DatabaseError as e:
+    except NewerSchemaError as e:
         return [error("schema", DatabaseError, str(e), "Update this worker.")]
     if version == database.HEAD:
         return [ok("schema", f"it is at version {version}")]

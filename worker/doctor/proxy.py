@@ -18,16 +18,30 @@ from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
-from worker.errors import UpstreamBanned, UpstreamError, UpstreamOff, UpstreamRefused, UpstreamUnreachable
+from worker.errors import (
+    ConfigError,
+    UpstreamBanned,
+    UpstreamError,
+    UpstreamOff,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    UpstreamUntrusted,
+)
 from worker.load import now
 from worker.refusal import Refusals
 from worker.source import RETENTION_MAX_S, Source, management_off
+from worker.trust import trust
 
 TIMEOUT_S = 10.0
 """How long a proxy may take to answer: somebody waits for the doctor."""
 
 QUEUE_SINCE = [6, 10, 8]
 RETENTION = f"Put this line into the proxy's config.yaml: redis-usage-queue-retention-seconds: {RETENTION_MAX_S}"
+
+CERTIFICATES = (
+    "Set upstream.ca_file to the certificate of the authority that signed the proxy's, and upstream.url to a name that "
+    "stands in it; where the proxy asks for a certificate, set upstream.client_cert_file and client_key_file."
+)
 
 Mode = Literal["queue", "snapshot"]
 
@@ -60,7 +74,12 @@ def examine(
         found.append(_last_pass(upstream.name, book, interval_s))
     quick = upstream.model_copy(update={"timeout_s": min(upstream.timeout_s, TIMEOUT_S)})
     refusals = Refusals(config.data_dir, upstream)
-    with Source(quick, stopping=stopping) as source:
+    try:
+        trusting = trust(upstream)
+    except ConfigError as e:
+        remedy = "Correct the file, or the key that names it."
+        return [*found, error("upstream_certificate", ConfigError, str(e), remedy, upstream.name)]
+    with Source(quick, stopping=stopping, trusting=trusting) as source:
         try:
             refusals.check(now())
             for finding in _asked(Proxy(upstream, source, book, interval_s), refusals):
@@ -120,9 +139,12 @@ def _refused(upstream: Upstream, refusal: UpstreamRefused | UpstreamBanned) -> I
 
 def _unanswered(upstream: Upstream, failure: UpstreamError) -> Iterator[Finding]:
     """Tell a proxy that is not there from one that does not serve its management API to us."""
+    if isinstance(failure, UpstreamUntrusted):
+        yield error("upstream_certificate", UpstreamError, str(failure), CERTIFICATES, upstream.name)
+        return
     if isinstance(failure, UpstreamUnreachable):
         what = f"{upstream.url} does not answer: {failure}"
-        remedy = "Start the proxy, or correct upstream.url (WORKER_UPSTREAM_URL); look at firewalls and certificates."
+        remedy = "Start the proxy, or correct upstream.url (WORKER_UPSTREAM_URL); look at firewalls."
         yield error("upstream_reachable", UpstreamError, what, remedy, upstream.name)
         return
     yield ok("upstream_reachable", f"{upstream.url} answers", upstream.name)
