@@ -290,7 +290,7 @@ def test_a_wrong_key_is_tried_once_and_pops_nothing(books):
 
 
 def test_a_ban_is_told_with_how_long_it_lasts(books):
-    with proxy("queue", calls(10)) as simulator:
+    with proxy("queue", calls(10), clock=lambda: 0.0) as simulator:  # its time stands still
         simulator.ban(1200)
         result = books.sync(simulator)
         assert result.exit_code == 4
