@@ -28,6 +28,7 @@ from worker.load import PassResult, now, sync_prices
 from worker.metrics import Metrics
 from worker.stopping import on_signal
 from worker.sync import Station
+from worker.trust import trust
 from worker.web import Health, Web
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -114,9 +115,11 @@ class Service:
 
 
 def _with_upstreams(config: Config) -> Config:
-    """Return a configuration that gives the service something to do."""
+    """Return a configuration that gives the service something to do, and whose certificates can be read."""
     if not config.upstream:
         raise ConfigError(NO_UPSTREAM)
+    for upstream in config.upstream:
+        trust(upstream)
     return config
 
 
