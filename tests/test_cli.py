@@ -427,6 +427,16 @@ def test_rebuild_cuts_the_days_by_another_zone_and_passes_go_on_in_it(filled):
     filled.require_exactly(calls(600))
 
 
+def test_a_migration_may_be_left_to_the_first_pass_while_the_database_is_away(books):
+    away = {"WORKER_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    assert books.worker(None, "migrate", **away).code == 5
+    finished = books.worker(None, "migrate", "--unless-away", **away)
+    assert (finished.code, "left to the first pass" in finished.stdout) == (0, True)
+    assert "nothing to do" in books.worker(None, "migrate", "--unless-away").stdout
+    books.ask("UPDATE usage.schema_version SET version_num = '9999'")
+    assert books.worker(None, "migrate", "--unless-away").code == 5
+
+
 def test_status_tells_how_old_the_last_success_is(books):
     assert books.worker(None, "status").code == 0
     assert books.worker(None, "status", "--max-age", "60").code == 1  # there was none

@@ -307,7 +307,7 @@ def test_one_worker_at_a_time(source):
     spec = workload(source)["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     (first,) = spec["template"]["spec"]["initContainers"]
-    assert first["args"] == ["migrate"]
+    assert first["args"] == ["migrate", "--unless-away"]
     (only,) = spec["template"]["spec"]["containers"]
     assert only["args"] == ["run"]
 

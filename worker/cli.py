@@ -32,7 +32,7 @@ from worker import (
     store,
     sync,
 )
-from worker.errors import BusyError, ConfigError, UsageError, VerifyError, WorkerError
+from worker.errors import BusyError, ConfigError, DatabaseAwayError, UsageError, VerifyError, WorkerError
 from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
 from worker.manage_prices import prices_app, reprice
@@ -175,14 +175,23 @@ def import_command(
 @app.command()
 def migrate(
     check: Annotated[bool, typer.Option("--check", help="Only say whether the schema is at head; 5 if not.")] = False,
+    unless_away: Annotated[
+        bool, typer.Option("--unless-away", help="Leave it to the first pass while the database cannot be reached.")
+    ] = False,
 ) -> None:
     """Bring the database's schema to this version's."""
-    with database.opened(configured()) as engine:
-        if check:
-            found = database.schema_version(engine)
-            show.say(f"schema {found or 'not there'}, this program {database.HEAD}")
-            raise typer.Exit(0 if found == database.HEAD else 5)
-        changed = database.upgrade(engine)
+    try:
+        with database.opened(configured()) as engine:
+            if check:
+                found = database.schema_version(engine)
+                show.say(f"schema {found or 'not there'}, this program {database.HEAD}")
+                raise typer.Exit(0 if found == database.HEAD else 5)
+            changed = database.upgrade(engine)
+    except DatabaseAwayError as e:
+        if not unless_away:
+            raise
+        show.say(f"left to the first pass: {e}")
+        return
     show.say(f"schema {database.HEAD}: {'migrated' if changed else 'nothing to do'}")
 
 

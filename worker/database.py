@@ -22,6 +22,7 @@ from worker.embedded import EmbeddedPostgres
 from worker.errors import (
     BusyError,
     ConfigError,
+    DatabaseAwayError,
     DatabaseError,
     NewerSchemaError,
     NoSchemaError,
@@ -398,7 +399,7 @@ def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
     if isinstance(cause, REFUSED):
         raise RefusedError(f"PostgreSQL refuses it: {cause.diag.message_primary or type(cause).__name__}") from error
     if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
-        raise DatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
+        raise DatabaseAwayError(f"PostgreSQL: {str(cause).strip()}") from error
     if isinstance(cause, psycopg.errors.InsufficientPrivilege):
         raise DatabaseError(
             f"PostgreSQL: {str(cause).strip()}. The worker needs the rights of usage_writer, a migration those of the "

@@ -14,6 +14,7 @@ WorkerError                      the base; its exit_code is the process's
 │   └── PossibleLossError        a pop whose answer never arrived whole
 ├── DatabaseError           5    unreachable, or not as it should be
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
+│   ├── DatabaseAwayError        no connection
 │   ├── NewerSchemaError         a schema that this program does not know
 │   └── NoSchemaError            there are no tables of ours yet
 ├── DatasetError            1    price lists that were asked for cannot be had
@@ -113,6 +114,10 @@ class DatabaseError(WorkerError):
 
 class TransientDatabaseError(DatabaseError):
     """PostgreSQL gave this transaction up in favour of another; it may be run again."""
+
+
+class DatabaseAwayError(DatabaseError):
+    """PostgreSQL cannot be reached, or a connection was lost."""
 
 
 class NewerSchemaError(DatabaseError):
