@@ -215,6 +215,20 @@ def test_records_that_the_database_refuses_are_set_aside_and_their_siblings_load
     books.require_exactly(some)
 
 
+def test_a_directory_that_the_database_refuses_keeps_no_usage_away(books):
+    books.ask(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'invalid byte' USING ERRCODE = '22021'; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON usage.credential FOR EACH ROW EXECUTE FUNCTION public.refuse();"
+    )
+    with proxy("queue", calls(100)) as simulator:
+        finished = books.worker(simulator, *SYNC)
+        assert (finished.code, finished.json[0]["inserted"], finished.json[0]["unknown_channel"]) == (0, 100, 100)
+        assert "directory.kept" in finished.stderr
+        books.ask("DROP TRIGGER refuse ON usage.credential")
+        require_all_is_well(books, simulator, calls(100))
+
+
 def test_a_refused_batch_that_is_met_again_is_not_loaded_twice(books, tmp_path):
     some = calls(200)
     books.ask(REFUSE % some[42].request_id)

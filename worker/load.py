@@ -218,7 +218,10 @@ class Loader:
             current = [*found, *(c for c in configured if c.endpoint not in listed)]
             return directory.build(current, [*past, *configured])
 
-        self.use(run(self.engine, save))
+        try:
+            self.use(run(self.engine, save))
+        except RefusedError as e:  # whatever is in it, it must not keep usage from being pulled
+            log.warning("directory.kept", endpoint=", ".join(listed), reason=str(e))
 
     def refresh_on_miss(self, source: Source, records: Sequence[decode.Record]) -> None:
         """Ask the proxy once more where records name a credential that was never seen: it may be brand new.
