@@ -9,7 +9,7 @@ DEMO := $(if $(wildcard $(VENV)/.dev.lock),dev,demo)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test check format bench faults soak lock image clean
+.PHONY: FORCE help demo test check format bench faults soak fuzz lock image clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,11 @@ faults: $(VENV)/.dev.ready ## A thousand runs in which something goes wrong (FAU
 
 soak: $(VENV)/.dev.ready ## The service for half an hour while everything around it fails (SOAK_ARGS="--minutes 3")
 	@$(BIN)/python tests/soak.py $(SOAK_ARGS)
+
+fuzz: $(VENV)/.dev.ready ## Ten thousand mutated payloads, and a minute of atheris where it has a wheel
+	WORKER_TEST_FUZZ=10000 $(BIN)/python -m pytest -q -s tests/test_fuzz.py
+	@$(PIP) install 'atheris>=3,<4' && $(BIN)/python tests/fuzz_decode.py -max_total_time=60 || \
+		echo "atheris has no wheel for this Python: not run"
 
 # The developers' lock is resolved first; the other two start as its copies, so uv keeps their pins equal to it.
 # The demo installs the checkout itself, hence the build backend.

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config as AlembicConfig
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy, start
 
@@ -156,7 +160,9 @@ def test_a_reader_reads_every_view_and_no_table(roles):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             roles.ask(f"SELECT * FROM usage.{table}")
     for statement in ("CREATE VIEW usage_api.mine AS SELECT 1", "CREATE TABLE usage_api.mine ()",
-                      "SELECT usage.ensure_record_partition('2026-01-01')"):  # fmt: skip
+                      "SELECT usage.ensure_record_partition('2026-01-01')",
+                      "SELECT usage.drop_record_partition('2026-01-01')", "SELECT * FROM usage.schema_version",
+                      "DROP VIEW usage_api.v1_daily"):  # fmt: skip
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             roles.ask(statement)
 
@@ -176,8 +182,95 @@ def test_a_writer_does_whole_passes_and_makes_alters_and_drops_nothing(roles, tm
             for statement in ("CREATE TABLE usage.mine ()", "CREATE VIEW usage_api.mine AS SELECT 1",
                               "ALTER TABLE usage.record ADD COLUMN mine int", "DROP TABLE usage.record",
                               "TRUNCATE usage.record", "DROP VIEW usage_api.v1_daily",
-                              "UPDATE usage.schema_version SET version_num = '0'"):  # fmt: skip
+                              "UPDATE usage.schema_version SET version_num = '0'",
+                              "DROP FUNCTION usage.drop_record_partition(date)", "DROP SCHEMA usage CASCADE",
+                              "CREATE FUNCTION usage.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                              "ALTER FUNCTION usage.drop_record_partition(date) RESET ALL",
+                              "CREATE INDEX ON usage.record (model)", "CREATE SCHEMA mine",
+                              "ALTER DEFAULT PRIVILEGES FOR ROLE usage_owner GRANT ALL ON TABLES TO PUBLIC",
+                              "SET ROLE usage_owner"):  # fmt: skip
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     writing.ask(statement)
     finally:
         roles.ask(f"DROP ROLE {name}")
+
+
+SELECT_FUNCTIONS = """
+SELECT proname::text, prosecdef, array_to_string(proconfig, ' '), has_function_privilege('public', oid, 'EXECUTE'),
+       has_function_privilege('usage_writer', oid, 'EXECUTE'), has_function_privilege('usage_reader', oid, 'EXECUTE')
+FROM pg_proc WHERE prosecdef AND pronamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace) ORDER BY 1
+"""
+
+
+def test_functions_that_run_with_their_owners_rights_are_the_writers_alone_and_look_nowhere_else(roles):
+    found = {name: rest for name, *rest in roles.ask(SELECT_FUNCTIONS)}
+    assert found.keys() == {"ensure_record_partition", "drop_record_partition"}
+    for definer, settings, public, writer, reader in found.values():
+        assert (definer, public, writer, reader) == (True, False, True, False)
+        assert "search_path=pg_catalog, pg_temp" in settings
+
+
+def test_what_the_functions_of_partitions_make_and_drop_is_partitions_of_records_only(roles, tmp_path):
+    with account(roles, "usage_writer", tmp_path) as writing:
+        writing.ask("SELECT usage.ensure_record_partition('2026-01-15')")
+        assert roles.ask("SELECT to_regclass('usage.record_2026_01') IS NOT NULL") == [(True,)]
+        writing.ask("SELECT usage.drop_record_partition('2026-01-15')")
+        assert roles.ask("SELECT to_regclass('usage.record_2026_01') IS NULL") == [(True,)]
+        with pytest.raises(psycopg.errors.DataError):
+            writing.ask("SELECT usage.drop_record_partition('record; DROP TABLE usage.setting')")
+
+
+OWNERS = """
+SELECT DISTINCT pg_get_userbyid(owner)::text FROM (
+    SELECT relowner FROM pg_class WHERE relnamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace)
+    UNION SELECT proowner FROM pg_proc WHERE pronamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace)
+    UNION SELECT nspowner FROM pg_namespace WHERE nspname IN ('usage', 'usage_api')
+) AS t (owner)
+"""
+
+
+@contextmanager
+def account(books: Books, role: str, folder: Path) -> Iterator[Books]:
+    """Books in the same database under a new account that is a member of `role`."""
+    name = f"member_{uuid.uuid4().hex[:8]}"
+    folder = folder / name
+    folder.mkdir()
+    books.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'EXAMPLE' IN ROLE {role}")
+    try:
+        url = make_url(books.url).set(username=name, password="EXAMPLE").render_as_string(hide_password=False)
+        with Books(url, folder) as members:
+            yield members
+    finally:
+        books.ask(f"DROP ROLE {name}")
+
+
+def test_what_a_member_of_usage_owner_migrates_another_member_can_migrate_later(roles, empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books:
+        ((name,),) = books.ask("SELECT current_database()")
+        books.ask(f"GRANT CREATE ON DATABASE {name} TO usage_owner")
+        with account(books, "usage_owner", tmp_path) as first, account(books, "usage_owner", tmp_path) as second:
+            settings = AlembicConfig()
+            settings.set_main_option("script_location", str(database.migrations_dir()))
+            with first.engine.begin() as connection:
+                database.own_together(connection)
+                settings.attributes["connection"] = connection
+                command.upgrade(settings, "0002")
+            assert first.ask(OWNERS) == [("usage_owner",)]
+            finished = second.worker(None, "migrate")
+            assert (finished.code, finished.stderr) == (0, "")
+            assert books.ask(OWNERS) == [("usage_owner",)]
+            with account(books, "usage_writer", tmp_path) as writing, proxy("queue", calls(50)) as simulator:
+                assert writing.worker(simulator, "sync", "--once").code == 0
+                writing.require_exactly(calls(50))
+            assert books.ask(OWNERS) == [("usage_owner",)]  # partitions, too
+
+
+def test_a_schema_of_one_account_stays_with_it(roles, empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as books:
+        database.migrate(empty_database_url)
+        ((me, name),) = books.ask("SELECT current_user::text, current_database()::text")
+        assert books.ask(OWNERS) == [(me,)]
+        books.ask(f"GRANT CREATE ON DATABASE {name} TO usage_owner")
+        with books.engine.begin() as connection:
+            database.own_together(connection)
+            assert connection.exec_driver_sql("SELECT current_user::text").scalar_one() == me

@@ -57,6 +57,14 @@ INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO UPDA
 """
 INSERT_SETTING = "INSERT INTO usage.setting (key, value) VALUES (%s, %s) ON CONFLICT (key) DO NOTHING"
 LOCK_MIGRATION = "SELECT pg_advisory_xact_lock(hashtextextended('usage.migrate', 0))"
+SELECT_OWNS_TOGETHER = """
+SELECT EXISTS (
+    SELECT FROM pg_roles AS r LEFT JOIN pg_namespace AS n ON n.nspname = 'usage'
+    WHERE r.rolname = 'usage_owner' AND pg_has_role(current_user, r.oid, 'MEMBER')
+      AND has_database_privilege(r.oid, current_database(), 'CREATE') AND (n.oid IS NULL OR n.nspowner = r.oid)
+)
+"""
+OWN_TOGETHER = "SET LOCAL ROLE usage_owner"
 LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
 KEEP_ALIVE = """
 SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '30', true),
@@ -281,11 +289,21 @@ def upgrade(engine: Engine) -> bool:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql(LOCK_MIGRATION)
+            own_together(connection)
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
     except DBAPIError as e:
         _raise_ours(e)
     return True
+
+
+def own_together(connection: sqlalchemy.Connection) -> None:
+    """Let what this transaction makes belong to usage_owner, where that role may create here and has what is there.
+
+    Then every member of it may migrate. Elsewhere things belong to the account that migrates, and it alone may.
+    """
+    if connection.exec_driver_sql(SELECT_OWNS_TOGETHER).scalar_one():
+        connection.exec_driver_sql(OWN_TOGETHER)
 
 
 def schema_version(engine: Engine) -> str | None:

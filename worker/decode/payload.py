@@ -149,7 +149,8 @@ def _queue_by_item(payload: bytes) -> Decoded:
 def _salvage(payload: bytes) -> tuple[list[bytes], bytes]:
     """Split a malformed array into the items that are whole and the rest."""
     text = payload.decode("utf-8", "replace")
-    reader, items, at = json.JSONDecoder(), list[bytes](), text.index("[") + 1
+    # Only where an element ends is wanted: of a number, Python would refuse one of thousands of digits.
+    reader, items, at = json.JSONDecoder(parse_int=str), list[bytes](), text.index("[") + 1
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1

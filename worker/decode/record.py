@@ -228,7 +228,7 @@ def _lenient(fields: dict[str, Any]) -> Item:
         wanted = _HARD.get(name)
         if wanted is not None:
             try:
-                setattr(item, name, msgspec.convert(value, wanted))
+                setattr(item, name, msgspec.convert(_whole(value), wanted))
             except msgspec.ValidationError as e:
                 raise BadValueError(f"`{name}`: {e}") from None
         else:
@@ -245,9 +245,16 @@ _SOFT: dict[str, Any] = {
 def soft(name: str, value: Any) -> Any:
     """Return a field that can be done without; None where its type is wrong."""
     try:
-        return msgspec.convert(value, _SOFT.get(name, str))
+        return msgspec.convert(_whole(value), _SOFT.get(name, str))
     except msgspec.ValidationError:
         return None
+
+
+def _whole(value: Any) -> Any:
+    """Return a value with every lone surrogate replaced, in names too: msgspec stops at one."""
+    if isinstance(value, dict):
+        return {clean(name): _whole(inner) for name, inner in cast("dict[str, Any]", value).items()}
+    return clean(value) if isinstance(value, str) else value
 
 
 def record_of(item: Item, client_key: str, model: str) -> Record:
