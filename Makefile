@@ -29,6 +29,7 @@ check: $(VENV)/.dev.ready ## Lint, format, types, the layers of the imports, the
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest --quiet tests/test_deploy.py
 	$(PIP) check
+	$(BIN)/python tests/audit.py $(VENV)
 
 format: $(VENV)/.dev.ready ## Rewrite the code the way `make check` wants it
 	$(BIN)/ruff check --fix
@@ -59,6 +60,7 @@ lock: $(VENV)/pyvenv.cfg ## Maintainers: resolve the lock files anew (LOCK_ARGS=
 	cp requirements-dev.lock requirements.lock
 	echo hatchling | $(UV) --extra embedded pyproject.toml - -o requirements-demo.lock
 	$(UV) pyproject.toml -o requirements.lock
+	echo pip-audit | $(UV) --no-annotate - -o requirements-audit.lock
 
 image: ## Build the container image (IMAGE=name:tag)
 	docker build --tag $(or $(IMAGE),usage-worker) --build-arg VERSION=$(or $(VERSION),unversioned) \
