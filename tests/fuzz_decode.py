@@ -33,7 +33,7 @@ def examine(data: bytes) -> None:
     else:
         decoded = decode.decode_queue(data[1:])
     for record in decoded.records:
-        record.identity("default", KEYRING).encode()
+        record.identity(*record.labels.identity("default", KEYRING)).encode()
     for bad in decoded.bad:
         kept, whole = decode.set_aside(bad, KEYRING)
         kept.encode()

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import PRICES, Books, calls, proxy
 
-from worker import database, dataset, decode, load, price, repair, roster, tariff, traffic
+from worker import database, dataset, decode, load, price, repair, roster, tariff, tokens, traffic
 from worker.config import OwnPrice, Prices
 from worker.directory import UNKNOWN
 from worker.load import Loader, PassResult
-from worker.price import PICO, Price, Subject
+from worker.price import PICO, Price, Subject, usd
 from worker.resolve import Resolution
 from worker.tokens import Normalised, Reported
 
@@ -91,8 +91,9 @@ def test_the_parts_of_a_cost_sum_to_it_and_an_unknown_rate_is_never_nothing(rate
         return
     exact = sum(n * (known or 0) for n, known in zip(tokens, rates, strict=False))
     per_request = (rates[4] or 0) if outcome == "success" else 0
-    assert sum(found) * PICO == cost.cost_usd == Decimal(exact) / 10**6 + per_request
-    assert (found.cache_read * PICO, found.cache_write * PICO) == (cost.cache_read_cost_usd, cost.cache_write_cost_usd)
+    assert sum(found) == cost.cost_pico_usd
+    assert usd(cost.cost_pico_usd) == Decimal(exact) / 10**6 + per_request
+    assert (found.cache_read, found.cache_write) == (cost.cache_read_cost_pico_usd, cost.cache_write_cost_pico_usd)
 
 
 @given(st.lists(st.tuples(st.sampled_from("*ab"), st.integers(0, 2), rate(9)), max_size=8), st.randoms())
@@ -236,8 +237,8 @@ def test_a_sync_ends_what_changed_and_rewrites_nothing_of_the_past(books):
     assert [(s.added, s.changed, s.unchanged) for s in done] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     subject = Subject("codex", "gpt-x", "")
     ladder = price.ladder(found, subject, "")
-    for at, usd in ((first - timedelta(days=900), 1), (second - timedelta(seconds=1), 1), (second, 2)):
-        assert price.choose(ladder, at, 0).input_usd_per_mtok == usd
+    for at, rate_usd in ((first - timedelta(days=900), 1), (second - timedelta(seconds=1), 1), (second, 2)):
+        assert price.choose(ladder, at, 0).input_usd_per_mtok == rate_usd
     assert len(found) == 2
 
 
@@ -331,7 +332,6 @@ def test_a_day_is_one_of_the_rollup_zone():
 def test_a_compatible_provider_whose_name_holds_a_blank_counts_as_one():
     reported = Reported(1000, 200, 0, 400, 1200, None, None)
     ids = "openai-compatibility\nopenai-compatible-claude relay\nclaude relay"
-    found = load.normalised(
-        reported, Normalised(1000, 400, 0, 200, 0), "Claude Relay", "gpt-5", Resolution(UNKNOWN, "auth_index", ids)
-    )
-    assert found == Normalised(600, 400, 0, 200, 0)
+    of = load.of_credential("Claude Relay", "gpt-5", Resolution(UNKNOWN, "auth_index", ids))
+    assert of is not None
+    assert tokens.normalise(reported, of) == Normalised(600, 400, 0, 200, 0)

@@ -37,6 +37,10 @@ class JournalEntry(msgspec.Struct, frozen=True):
         """Name the entry and not its payload, which holds keys."""
         return f"<JournalEntry {self.entry_id} of {len(self.payload)} bytes>"
 
+    def bare(self) -> JournalEntry:
+        """Return it without its payload, for one who only has to drop it."""
+        return JournalEntry(self.entry_id, self.name, b"")
+
 
 class _Header(msgspec.Struct, frozen=True):
     version: int

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -22,7 +24,7 @@ from sqlalchemy.engine import Engine
 
 from worker import database, dataset, decode, directory, register, rollup, roster, store, tariff, tokens
 from worker.config import Config, Prices
-from worker.directory import UNKNOWN, Directory
+from worker.directory import UNKNOWN, Channel, Directory
 from worker.errors import (
     RefusedError,
     TransientDatabaseError,
@@ -43,6 +45,12 @@ MISS_PAUSE_S = 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 NO_OWN_PRICES = Prices()
+DAY_NS = 86_400 * 10**9
+KNOWN_MAX = 1 << 15
+NO_TARIFF = tariff.Tariff((), "", None)
+
+Span = tuple[int, int]
+"""The first and the last of some times, in nanoseconds since 1970 UTC."""
 
 
 class PassResult(msgspec.Struct, kw_only=True):
@@ -80,6 +88,26 @@ class PassResult(msgspec.Struct, kw_only=True):
             self.retry_after_s = error.retry_after_s
 
 
+@dataclass(slots=True)
+class _Known:
+    """What is looked up once for all records with the same labels."""
+
+    origin: register.Origin
+    resolution: Resolution
+    family: tokens.Family | None
+    """The arithmetic of their credential, where it goes before their own."""
+    head: str
+    tail: str
+    """What their identity is made of, before and after their time."""
+    service_tier: str
+    reasoning_effort: str
+    channel_id: int = 0
+    client_key_id: int = 0
+    dimension_id: int = 0
+    origin_id: int = 0
+    tariff: tariff.Tariff = NO_TARIFF
+
+
 class Loader:
     """The records of one upstream into the database: names resolved once, one transaction a batch."""
 
@@ -112,18 +140,21 @@ class Loader:
         self.run_id: int | None = None
         self._match_account = match_account
         self._resolutions: dict[tuple[register.Origin, str, bool], Resolution] = {}
-        self._origin_of: dict[tuple[str, str, str], register.Origin] = {}
         self._origins: dict[register.Origin, int] = {}
         self._missed: set[register.Origin] = set()
         self._forced_at = -MISS_PAUSE_S
         self._dimensions: dict[register.Dimension, int] = {}
+        self._known: dict[decode.Labels, _Known] = {}
         self._months: set[str] = set()
+        self._all_new = True
+        """Whether the last batch was all new, so that the next one is expected to be."""
 
     def use(self, new: Directory) -> None:
         """Resolve by another directory from now on."""
         self.directory = new
         self._accounts = self._accounts_of(new)
         self._resolutions.clear()
+        self._known.clear()
 
     def _accounts_of(self, known: Directory) -> dict[bytes, str]:
         """Return the accounts that are neither address nor file, such as projects, by what records keep of them."""
@@ -163,7 +194,8 @@ class Loader:
             register.keep_records(connection)
             dropped_before = register.records_dropped_before(connection, self.upstream_id)
             kept = [row for row in rows if row.occurred_at >= dropped_before] if dropped_before else rows
-            new = store.insert_records(connection, batch_id, kept)
+            expected, self._all_new = self._all_new, False  # tried again, it goes the way that finds out
+            new = store.insert_records(connection, batch_id, kept, all_new=expected)
             rollup.apply(connection, rollup.deltas(new, self.zone))
             # Asked after the rollups are locked: a rebuild for another zone may have come between.
             database.rollup_timezone(connection, self.zone.key)
@@ -179,6 +211,7 @@ class Loader:
             result.replayed += 1
             return
         kept, new, aside = outcome
+        self._all_new = len(new) == len(kept)
         result.pulled += pulled
         result.inserted += len(new)
         result.duplicates += len(kept) - len(new)
@@ -228,8 +261,8 @@ class Loader:
 
         At most once a minute, and never twice for the same credential: what stays unknown then is unknown.
         """
-        origins = {self._origin(r): r.provider for r in records}
-        missing = {o for o, provider in origins.items() if self.resolve(o, provider).channel == UNKNOWN} - self._missed
+        known = (self._look_up(labels) for labels in {r.labels for r in records})
+        missing = {k.origin for k in known if k.resolution.channel == UNKNOWN} - self._missed
         self._missed |= missing
         if not missing or time.monotonic() - self._forced_at < MISS_PAUSE_S:
             return
@@ -251,28 +284,29 @@ class Loader:
         return credentials
 
     def _rows(self, records: Sequence[decode.Record]) -> list[store.Row]:
-        """Return the records as rows: channel, key and dimension looked up once per distinct value."""
-        if not records:
-            return []
-        origins = [self._origin(r) for r in records]
-        resolved = [self.resolve(origin, r.provider) for r, origin in zip(records, origins, strict=True)]
-        times = [EPOCH + timedelta(microseconds=r.occurred_at_ns // 1000) for r in records]
-        self._make_partitions(times)
-        dimensions = self._names(records, resolved, times, origins)
-        told = zip(records, times, resolved, origins, dimensions, strict=True)
-        return [self._row(*one) for one in told]
+        """Return the records as rows; what they have in common with others is looked up once."""
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        times: defaultdict[decode.Labels, list[int]] = defaultdict(list)
+        for r in records:
+            times[r.labels].append(r.occurred_at_ns)
+        self._make_partitions(records)
+        self._name({labels: (min(ns), max(ns)) for labels, ns in times.items()})
+        return [self._row(r) for r in records]
 
-    def _row(
-        self, r: decode.Record, at: datetime, resolution: Resolution, origin: register.Origin, d: register.Dimension
-    ) -> store.Row:
-        counts = r.normalised if r.classified else normalised(r.reported, r.normalised, r.provider, r.model, resolution)
-        reported = r.reported
+    def _row(self, r: decode.Record) -> store.Row:
+        known = self._known[r.labels]
+        at = _instant(r.occurred_at_ns)
+        reported, counts = r.reported, r.normalised
+        if known.family is not None and not r.classified:
+            counts = tokens.normalise(reported, known.family)
         return store.Row(
             at, r.latency_ms, r.ttft_ms,
             reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
-            self._dimensions[d], self._origins[origin], r.status_code,
-            self.keyring.event_key(r.identity(self.upstream, self.keyring)), resolution.rule, r.request_id,
-            r.service_tier, r.reasoning_effort, r.error, *self.pricer.charge(d, r.service_tier, at, counts),
+            known.dimension_id, known.origin_id, r.status_code,
+            self.keyring.event_key(r.identity(known.head, known.tail)), known.resolution.rule, r.request_id,
+            known.service_tier, known.reasoning_effort, r.error,
+            *known.tariff.charge(at, counts),
         )  # fmt: skip
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:
@@ -297,65 +331,83 @@ class Loader:
             )
         return known
 
-    def _origin(self, r: decode.Record) -> register.Origin:
-        key = (r.auth_index, r.source, r.auth_type)
-        known = self._origin_of.get(key)
+    def _look_up(self, labels: decode.Labels) -> _Known:
+        """Return what is known of the records with these labels; their dimension is entered by `_name`."""
+        known = self._known.get(labels)
         if known is None:
-            shown = r.source if is_account(r.source) or not r.source else self.keyring.label(r.source)
-            known = register.Origin(r.auth_index, self.keyring.digest(r.source), shown, r.auth_type)
-            self._origin_of[key] = known
+            source = labels.source
+            shown = source if is_account(source) or not source else self.keyring.label(source)
+            origin = register.Origin(labels.auth_index, self.keyring.digest(source), shown, labels.auth_type)
+            resolution = self.resolve(origin, labels.provider)
+            head, tail = labels.identity(self.upstream, self.keyring)
+            known = self._known[labels] = _Known(
+                origin, resolution, of_credential(labels.provider, labels.model, resolution), head, tail,
+                labels.service_tier, labels.reasoning_effort,
+            )  # fmt: skip
         return known
 
-    def _names(
-        self,
-        records: Sequence[decode.Record],
-        resolved: Sequence[Resolution],
-        times: Sequence[datetime],
-        origins: Sequence[register.Origin],
-    ) -> list[register.Dimension]:
-        """Return each record's dimension; enter what is new of dimensions and origins, and learn their prices.
+    def _name(self, spans: Mapping[decode.Labels, Span]) -> None:
+        """Enter what is new of the channels, keys, dimensions and origins of a batch, and learn their prices.
 
         In transactions of their own: a name without records harms nobody, and no lock on one outlives its statement
         for as long as a batch takes.
         """
-        channels = _spans((resolution.channel for resolution in resolved), times)
-        digests = [self.keyring.digest(r.client_key) for r in records]
-        labels = {self.keyring.digest(r.client_key): self.keyring.label(r.client_key) for r in records}
-        keys = {d: register.Seen(labels[d], *span) for d, span in _spans(digests, times).items()}
+        channels: dict[Channel, Span] = {}
+        keys: dict[str, Span] = {}
+        for labels, span in spans.items():
+            channel, key = self._look_up(labels).resolution.channel, labels.client_key
+            channels[channel] = _joined(channels.get(channel, span), span)
+            keys[key] = _joined(keys.get(key, span), span)
+        seen = {self.keyring.digest(k): register.Seen(self.keyring.label(k), *_instants(s)) for k, s in keys.items()}
 
         def enter(connection: database.Connection) -> tuple[dict[tuple[str, str], int], dict[bytes, int]]:
+            used = {channel: _instants(span) for channel, span in channels.items()}
             return (
-                roster.channel_ids(connection, self.upstream_id, channels),
-                register.client_key_ids(connection, self.upstream_id, keys),
+                roster.channel_ids(connection, self.upstream_id, used),
+                register.client_key_ids(connection, self.upstream_id, seen),
             )
 
         channel_ids, key_ids = run(self.engine, enter)
-        dimensions = [
-            register.Dimension(
-                channel_ids[resolution.channel.kind, resolution.channel.identity], key_ids[digest],
-                r.provider, r.endpoint, r.model, r.alias, r.outcome,
-            )
-            for r, resolution, digest in zip(records, resolved, digests, strict=True)
-        ]  # fmt: skip
-        new_dimensions = {d for d in dimensions if d not in self._dimensions}
+        changed: dict[decode.Labels, register.Dimension] = {}
+        for labels in spans:
+            known = self._known[labels]
+            channel = known.resolution.channel
+            ids = (channel_ids[channel.kind, channel.identity], key_ids[self.keyring.digest(labels.client_key)])
+            if ids != (known.channel_id, known.client_key_id):
+                known.channel_id, known.client_key_id = ids
+                changed[labels] = register.Dimension(
+                    *ids, labels.provider, labels.endpoint, labels.model, labels.alias, labels.outcome
+                )
+        if changed:
+            self._number(changed)
+
+    def _number(self, changed: Mapping[decode.Labels, register.Dimension]) -> None:
+        """Give dimensions and origins their numbers, entering those that have none, and learn their prices."""
+        new_dimensions = set(changed.values()) - self._dimensions.keys()
         new_origins: dict[register.Origin, str] = {}
-        for o, resolution in zip(origins, resolved, strict=True):
-            if o not in self._origins or resolution.candidates:  # a sibling's provider may have decided for it
-                new_origins[o] = " | ".join(resolution.candidates) or new_origins.get(o, "")
+        for labels in changed:
+            origin, candidates = self._known[labels].origin, self._known[labels].resolution.candidates
+            if origin not in self._origins or candidates:  # a sibling's provider may have decided for it
+                new_origins[origin] = " | ".join(candidates) or new_origins.get(origin, "")
+
+        def enter(connection: database.Connection) -> tuple[Any, Any]:
+            found = register.dimension_ids(connection, new_dimensions)
+            self.pricer.learn(connection, new_dimensions)
+            return found, register.origin_ids(connection, self.upstream_id, new_origins)
+
         if new_dimensions or new_origins:
+            dimensions, origins = run(self.engine, enter)
+            self._dimensions |= dimensions
+            self._origins |= origins
+        for labels, dimension in changed.items():
+            known = self._known[labels]
+            known.dimension_id, known.origin_id = self._dimensions[dimension], self._origins[known.origin]
+            known.tariff = self.pricer.tariff(dimension, known.service_tier)
 
-            def enter_new(connection: database.Connection) -> tuple[Any, Any]:
-                found = register.dimension_ids(connection, new_dimensions)
-                self.pricer.learn(connection, new_dimensions)
-                return found, register.origin_ids(connection, self.upstream_id, new_origins)
-
-            entered, entered_origins = run(self.engine, enter_new)
-            self._dimensions |= entered
-            self._origins |= entered_origins
-        return dimensions
-
-    def _make_partitions(self, times: Iterable[datetime]) -> None:
-        for month in sorted({f"{at:%Y-%m}-01" for at in times if at >= self._dropped_before} - self._months):
+    def _make_partitions(self, records: Iterable[decode.Record]) -> None:
+        days = {r.occurred_at_ns // DAY_NS for r in records}
+        months = {f"{at:%Y-%m}-01" for day in days if (at := EPOCH + timedelta(days=day)) >= self._dropped_before}
+        for month in sorted(months - self._months):
             run(self.engine, partial(store.ensure_partition, month=month))
             self._months.add(month)
 
@@ -426,10 +478,8 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
     raise AssertionError("tenacity gives up by raising")
 
 
-def normalised(
-    reported: tokens.Reported, own: tokens.Normalised, provider: str, model: str, resolution: Resolution
-) -> tokens.Normalised:
-    """Return a record's exclusive counts; by its credential's arithmetic where its provider id tells none.
+def of_credential(provider: str, model: str, resolution: Resolution) -> tokens.Family | None:
+    """Return the arithmetic of a record's credential where its provider id tells none; None where the record's holds.
 
     A snapshot names no provider. Before v7.2.21 an OpenAI-compatible one went by its configured name alone, which may
     be that of another family.
@@ -437,8 +487,8 @@ def normalised(
     ids = resolution.providers.split("\n")
     named = ids[0] == directory.COMPATIBILITY and provider.lower() in ids
     if ids == [""] or (provider and not named):
-        return own
-    return tokens.normalise(reported, tokens.family(resolution.providers, "", model))
+        return None
+    return tokens.family(resolution.providers, "", model)
 
 
 def _parted(decoded: decode.Decoded, reason: str) -> list[tuple[int, decode.Decoded]]:
@@ -458,10 +508,13 @@ def _parted(decoded: decode.Decoded, reason: str) -> list[tuple[int, decode.Deco
     ]
 
 
-def _spans(values: Iterable[Any], times: Iterable[datetime]) -> dict[Any, tuple[datetime, datetime]]:
-    """Return the first and the last time of each distinct value."""
-    spans: dict[Any, tuple[datetime, datetime]] = {}
-    for value, at in zip(values, times, strict=True):
-        first, last = spans.get(value, (at, at))
-        spans[value] = (min(first, at), max(last, at))
-    return spans
+def _instant(ns: int) -> datetime:
+    return EPOCH + timedelta(microseconds=ns // 1000)
+
+
+def _instants(span: Span) -> tuple[datetime, datetime]:
+    return _instant(span[0]), _instant(span[1])
+
+
+def _joined(one: Span, other: Span) -> Span:
+    return min(one[0], other[0]), max(one[1], other[1])

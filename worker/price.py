@@ -26,6 +26,8 @@ REQUEST_DECIMALS = 12
 PICO = Decimal("1e-12")
 """A cost's last decimal, in US dollars: one token at a rate of six decimals per million."""
 
+WHOLE = Decimal(1)
+
 EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
 """Arithmetic on money that rounds nowhere by itself."""
 
@@ -122,16 +124,16 @@ class Parts(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a record costs, in US dollars, and by which price; None where it has no cost."""
+    """What a record costs, in units of 1e-12 US dollars, and by which price; None where it has no cost."""
 
-    cost_usd: Decimal | None
-    cache_read_cost_usd: Decimal | None
-    cache_write_cost_usd: Decimal | None
+    cost_pico_usd: int | None
+    cache_read_cost_pico_usd: int | None
+    cache_write_cost_pico_usd: int | None
     price_id: int | None
 
 
 UNPRICED = Cost(None, None, None, None)
-NOTHING = Cost(Decimal(0), Decimal(0), Decimal(0), None)
+NOTHING = Cost(0, 0, 0, None)
 
 
 # -- which price ------------------------------------------------------------------------------------------------
@@ -276,23 +278,39 @@ def priced(price: Price, counts: Normalised, outcome: str) -> Cost:
     found = parts(price, counts, outcome)
     if found is None:
         return UNPRICED
-    return Cost(_usd(sum(found)), _usd(found.cache_read), _usd(found.cache_write), price.price_id)
+    return Cost(sum(found), found.cache_read, found.cache_write, price.price_id)
 
 
 def parts(price: Price, counts: Normalised, outcome: str) -> Parts | None:
     """Return what a record's cost is made of; None where a rate is missing for tokens that are there."""
-    tokens = (counts.uncached_input, counts.cache_read, counts.cache_write, counts.billed_output)
-    *per_token, per_request = price.pico_rates
-    if any(n and rate is None for n, rate in zip(tokens, per_token, strict=True)):
+    uncached_input, cache_read, cache_write, output, _ = counts
+    for_input, for_read, for_write, for_output, for_request = price.pico_rates
+    if (
+        (for_input is None and uncached_input)
+        or (for_read is None and cache_read)
+        or (for_write is None and cache_write)
+        or (for_output is None and output)
+    ):
         return None
-    of_input, of_read, of_write, of_output = (n * (rate or 0) for n, rate in zip(tokens, per_token, strict=True))
-    return Parts(of_input, of_read, of_write, of_output, (per_request or 0) if outcome == "success" else 0)
+    return Parts(
+        uncached_input * (for_input or 0),
+        cache_read * (for_read or 0),
+        cache_write * (for_write or 0),
+        output * (for_output or 0),
+        (for_request or 0) if outcome == "success" else 0,
+    )
 
 
-def _usd(pico: int) -> Decimal:
+def usd(pico: int) -> Decimal:
+    """Return units of 1e-12 US dollars as US dollars."""
     return EXACT.multiply(Decimal(pico), PICO)
 
 
-def times(cost_usd: Decimal, rate_multiplier: Decimal) -> Decimal:
+def pico(cost_usd: Decimal) -> int:
+    """Return US dollars as units of 1e-12, of which they are a whole number."""
+    return int(cost_usd.scaleb(12, EXACT))
+
+
+def times(cost_pico_usd: int, rate_multiplier: Decimal) -> int:
     """Return what a cost comes to over a channel with this rate multiplier, to twelve decimals."""
-    return EXACT.quantize(EXACT.multiply(cost_usd, rate_multiplier), PICO)
+    return int(EXACT.quantize(EXACT.multiply(Decimal(cost_pico_usd), rate_multiplier), WHOLE))

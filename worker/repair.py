@@ -19,7 +19,7 @@ from sqlalchemy.engine import Engine
 from worker import database, price, register, rollup, roster, store, tokens
 from worker.directory import UNKNOWN
 from worker.errors import UsageError
-from worker.load import Loader, normalised, run
+from worker.load import Loader, of_credential, run
 from worker.price import EXACT
 from worker.register import Dimension
 from worker.resolve import Resolution
@@ -199,8 +199,9 @@ def _counts(row: store.Row, dimension: Dimension, resolution: Resolution) -> Nor
     They stay where they came from more than the five reported counts, of which alone the credential could judge.
     """
     reported, own = Reported(*row[3:8], None, None), Normalised(*row[8:13])
+    of = of_credential(dimension.provider, dimension.model, resolution)
     guessed = tokens.normalise(reported, tokens.family(dimension.provider, "", dimension.model))
-    return normalised(reported, own, dimension.provider, dimension.model, resolution) if own == guessed else own
+    return own if of is None or own != guessed else tokens.normalise(reported, of)
 
 
 def _with(row: store.Row, rule: str, counts: Normalised) -> store.Row:
@@ -235,13 +236,13 @@ class Repriced:
         """Add one record."""
         self.records += 1
         self.changed += before != after
-        self.unpriced_before += before.cost_usd is None
-        self.unpriced_after += after.cost_usd is None
+        self.unpriced_before += before.cost_pico_usd is None
+        self.unpriced_after += after.cost_pico_usd is None
         with localcontext(EXACT):
-            self.cost_usd_before += before.cost_usd or 0
-            self.cost_usd_after += after.cost_usd or 0
-            self.actual_cost_usd_before += before.actual_cost_usd or 0
-            self.actual_cost_usd_after += after.actual_cost_usd or 0
+            self.cost_usd_before += price.usd(before.cost_pico_usd or 0)
+            self.cost_usd_after += price.usd(after.cost_pico_usd or 0)
+            self.actual_cost_usd_before += price.usd(before.actual_cost_pico_usd or 0)
+            self.actual_cost_usd_after += price.usd(after.actual_cost_pico_usd or 0)
 
 
 class Selection(NamedTuple):

@@ -6,28 +6,24 @@ survives when records are dropped. `differences` proves that rollups are the sum
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import localcontext
-from functools import lru_cache
 from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from worker import register
 from worker.database import Connection
-from worker.price import EXACT
+from worker.price import EXACT, usd
 from worker.store import Row
 
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
 """Upper bounds of the latency histogram, each counted with all below it."""
 
-# For each place among the bounds, the nine cumulative counts that a latency there adds.
-LATENCY_COUNTS = tuple(
-    tuple(int(place <= bound) for bound in range(len(LATENCY_BOUNDS_MS))) for place in range(len(LATENCY_BOUNDS_MS) + 1)
-)
-NOT_MEASURED = LATENCY_COUNTS[-1]
+QUARTER_S = 15 * 60
 
 # The columns of a rollup after its bucket and dimension_id, in the order of the tables.
 MEASURES = (
@@ -52,14 +48,21 @@ class Deltas(NamedTuple):
 
 def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
     """Sum what `rows` add to the hours, and to the days of `zone`."""
+    places: dict[int, tuple[datetime, date]] = {}
+    groups: defaultdict[tuple[tuple[datetime, date], int], list[Row]] = defaultdict(list)
+    for row in rows:
+        # Every zone's offset is a multiple of a quarter of an hour: within one, hour and day are the same for all.
+        quarter = int(row.occurred_at.timestamp()) // QUARTER_S
+        place = places.get(quarter)
+        if place is None:
+            place = places[quarter] = buckets(row.occurred_at, zone)
+        groups[place, row.dimension_id].append(row)
     hourly: Sums = {}
     daily: Sums = {}
     with localcontext(EXACT):
-        for row in rows:
-            hour, day = buckets(row.occurred_at, zone)
-            measures = _measures(row)
-            for sums, bucket in ((hourly, hour), (daily, day)):
-                key = (bucket, row.dimension_id)
+        for ((hour, day), dimension_id), group in groups.items():
+            measures = _measures(group)
+            for sums, key in ((hourly, (hour, dimension_id)), (daily, (day, dimension_id))):
                 before = sums.get(key)
                 sums[key] = measures if before is None else tuple(map(add, before, measures))
     return Deltas(hourly, daily)
@@ -80,25 +83,21 @@ def _less(new: Sums, old: Sums) -> Sums:
 
 def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
     """Return the UTC hour and the day of `zone` that `at` lies in."""
-    # Every zone's offset is a multiple of a quarter of an hour: within one, hour and day are the same for all.
-    return _buckets(at.replace(minute=at.minute - at.minute % 15, second=0, microsecond=0), zone)
+    return _hour(at.astimezone(UTC)), at.astimezone(zone).date()
 
 
-@lru_cache(maxsize=1 << 16)
-def _buckets(quarter: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
-    return quarter.replace(minute=0), quarter.astimezone(zone).date()
-
-
-def _measures(row: Row) -> tuple[Any, ...]:
-    """Return one record as the measures it adds; usage.record_measure says the same in SQL."""
-    latency, ttft = row.latency_ms, row.ttft_ms
+def _measures(rows: Sequence[Row]) -> tuple[Any, ...]:
+    """Return what some records add to the measures; usage.record_measure says the same of each in SQL."""
+    _, latency, ttft, *tokens = zip(*rows, strict=True)
+    cost, actual, cache_read, cache_write = tokens[19:23]
+    measured, first_tokens = sorted(ms for ms in latency if ms is not None), [ms for ms in ttft if ms is not None]
     return (
-        1,
-        *row[3:13],
-        row.cost_usd or 0, row.actual_cost_usd or 0, row.cache_read_cost_usd or 0, row.cache_write_cost_usd or 0,
-        int(row.cost_usd is None),
-        latency or 0, int(latency is not None), ttft or 0, int(ttft is not None),
-        *(NOT_MEASURED if latency is None else LATENCY_COUNTS[bisect_left(LATENCY_BOUNDS_MS, latency)]),
+        len(rows),
+        *map(sum, tokens[:10]),
+        *(usd(sum(pico for pico in costs if pico)) for costs in (cost, actual, cache_read, cache_write)),
+        cost.count(None),
+        sum(measured), len(measured), sum(first_tokens), len(first_tokens),
+        *(bisect_right(measured, bound) for bound in LATENCY_BOUNDS_MS),
     )  # fmt: skip
 
 

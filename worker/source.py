@@ -76,7 +76,7 @@ class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
 
 
 class Source:
-    """One proxy's management API. Not for several threads at once."""
+    """One proxy's management API. Several threads may ask; one question is asked at a time."""
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class Source:
         self._count = upstream.queue_count
         self._version = ""
         self._date = ""
+        self._asking = threading.Lock()
         self._client = httpx.Client(
             base_url=base,
             headers={
@@ -240,7 +241,7 @@ class Source:
         """Pop, again only after failures at which the request had not left."""
         try:
             for attempt in _attempts(NOT_SENT, self._stopping):
-                with attempt:
+                with attempt, self._asking:
                     self._read(QUEUE, body, params={"count": str(self._count)})
         except NOT_SENT as e:
             raise _unreachable(e, QUEUE) from e
@@ -250,7 +251,7 @@ class Source:
         body = bytearray()
         try:
             for attempt in _attempts((httpx.TransportError, UpstreamUnreachable), self._stopping):
-                with attempt:
+                with attempt, self._asking:
                     body.clear()
                     self._read(endpoint, body)
         except httpx.HTTPError as e:

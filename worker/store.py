@@ -5,17 +5,21 @@ Statements are whole and literal, each above the function that runs it. No trans
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
+import psycopg
+from psycopg.types.string import BytesBinaryDumper
+
+from worker import price
 from worker.database import Connection
 from worker.register import Origin, one
 
 
 class Row(NamedTuple):
-    """One record as it is stored, in the order of the staging table's columns."""
+    """One record as it is stored, in the order of the staging table's columns; costs in units of 1e-12 US dollars."""
 
     occurred_at: datetime
     latency_ms: int | None
@@ -39,10 +43,10 @@ class Row(NamedTuple):
     service_tier: str
     reasoning_effort: str
     error: str | None
-    cost_usd: Decimal | None
-    actual_cost_usd: Decimal | None
-    cache_read_cost_usd: Decimal | None
-    cache_write_cost_usd: Decimal | None
+    cost_pico_usd: int | None
+    actual_cost_pico_usd: int | None
+    cache_read_cost_pico_usd: int | None
+    cache_write_cost_pico_usd: int | None
     price_id: int | None
 
 
@@ -107,21 +111,32 @@ def ensure_partition(connection: Connection, month: str) -> None:
     connection.execute(ENSURE_PARTITION, [month])
 
 
+COPY_RECORDS = """
+COPY usage.record (
+    occurred_at, latency_ms, ttft_ms,
+    input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+    uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
+    dimension_id, origin_id, status_code, event_key,
+    channel_rule, request_id, service_tier, reasoning_effort, error,
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, batch_id)
+FROM STDIN (FORMAT BINARY)
+"""
 # Its name changes with its columns: behind a pooler the connection may have the one of an older worker.
 CREATE_STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_2 (
+CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_3 (
     occurred_at timestamptz, latency_ms bigint, ttft_ms bigint,
     input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cached_tokens bigint, total_tokens bigint,
     uncached_input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, billed_output_tokens bigint,
     unclassified_tokens bigint, dimension_id integer, origin_id integer, status_code integer, event_key bytea,
     channel_rule text, request_id text, service_tier text, reasoning_effort text, error text,
     cost_usd numeric, actual_cost_usd numeric, cache_read_cost_usd numeric, cache_write_cost_usd numeric,
-    price_id integer
+    price_id integer, batch_id bigint
 ) ON COMMIT DELETE ROWS
 """
-COPY_STAGE = "COPY record_stage_2 FROM STDIN (FORMAT BINARY)"
-STAGE_TYPES = (
-    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["numeric"] * 4, "int4",
+COPY_STAGE = "COPY record_stage_3 FROM STDIN (FORMAT BINARY)"
+# A numeric is handed over as the bytes it is made of: psycopg would need as long for one as for the rest of a row.
+RECORD_TYPES = (
+    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["bytea"] * 4, "int4", "int8",
 )  # fmt: skip
 INSERT_NEW = """
 INSERT INTO usage.record (
@@ -135,10 +150,10 @@ SELECT
     occurred_at, latency_ms, ttft_ms,
     input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
-    %(batch_id)s, dimension_id, origin_id, status_code, event_key,
+    batch_id, dimension_id, origin_id, status_code, event_key,
     channel_rule, request_id, service_tier, reasoning_effort, error,
     cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id
-FROM record_stage_2 AS s
+FROM record_stage_3 AS s
 WHERE NOT EXISTS (SELECT FROM usage.record AS r
                   WHERE r.occurred_at = s.occurred_at AND r.event_key = s.event_key
                     AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s)
@@ -148,26 +163,87 @@ RETURNING event_key
 """
 
 
-def insert_records(connection: Connection, batch_id: int, rows: Sequence[Row]) -> list[Row]:
-    """Store what is new of `rows` and return exactly those: a record that is there already changes nothing."""
+def insert_records(connection: Connection, batch_id: int, rows: Sequence[Row], *, all_new: bool) -> list[Row]:
+    """Store what is new of `rows` and return exactly those: a record that is there already changes nothing.
+
+    `all_new` says that no other are expected: then they are copied straight to where they belong, and only when one
+    turns out to be there is all of it undone and done the longer way, which finds out which.
+    """
     if not rows:
         return []
-    arguments = {"batch_id": batch_id, **_staged(connection, rows)}
+    packed = _packed(rows, batch_id)
+    if all_new and _copied(connection, packed):
+        return list(rows)
     with connection.cursor(binary=True) as cursor:
-        new = {key for (key,) in cursor.execute(INSERT_NEW, arguments)}
+        new = {key for (key,) in cursor.execute(INSERT_NEW, _staged(connection, packed))}
     if len(new) == len(rows):
         return list(rows)
     return [row for row in rows if _taken(new, row.event_key)]
 
 
-def _staged(connection: Connection, rows: Sequence[Row]) -> dict[str, Any]:
+def _copied(connection: Connection, packed: Sequence[Packed]) -> bool:
+    """Copy rows into the table of records; False, and nothing done, when one of them is there already."""
+    try:
+        with connection.transaction():
+            _copy(connection, COPY_RECORDS, packed)
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True
+
+
+def _staged(connection: Connection, packed: Sequence[Packed]) -> dict[str, Any]:
     """Copy rows into the staging table and return the bounds of their time, by which partitions are left out."""
     connection.execute(CREATE_STAGE)
-    with connection.cursor() as cursor, cursor.copy(COPY_STAGE) as copy:
-        copy.set_types(STAGE_TYPES)
-        for row in rows:
-            copy.write_row(row)
-    return {"first_at": min(row.occurred_at for row in rows), "last_at": max(row.occurred_at for row in rows)}
+    _copy(connection, COPY_STAGE, packed)
+    return {"first_at": min(row[0] for row in packed), "last_at": max(row[0] for row in packed)}
+
+
+def _copy(connection: Connection, query: LiteralString, packed: Sequence[Packed]) -> None:
+    with connection.cursor() as cursor:
+        cursor.adapters.register_dumper(bytes, BytesBinaryDumper)  # the default one for bytea is written in Python
+        with cursor.copy(query) as copy:
+            copy.set_types(RECORD_TYPES)
+            write = copy.write_row
+            for row in packed:
+                write(row)
+
+
+Packed = tuple[Any, ...]
+
+
+def _packed(rows: Iterable[Row], batch_id: int) -> list[Packed]:
+    """Return rows as they are copied: the values of the columns, then the batch they came with."""
+    packed: list[Packed] = []
+    for row in rows:
+        cost, actual, read, write, price_id = row[22:]
+        own = _numeric(cost)
+        real = own if actual == cost else _numeric(actual)
+        packed.append((*row[:22], own, real, _numeric(read), _numeric(write), price_id, batch_id))
+    return packed
+
+
+NUMERIC = struct.Struct(">hhHh5h")
+NO_USD = NUMERIC.pack(5, 1, 0, 12, 0, 0, 0, 0, 0)
+
+
+def _numeric(pico_usd: int | None) -> bytes | None:
+    """Return units of 1e-12 US dollars as the wire format of a numeric with twelve decimals.
+
+    Digits to the base 10,000, three of them after the point; PostgreSQL leaves out zeros in front by itself.
+    """
+    if not pico_usd:
+        return NO_USD if pico_usd == 0 else None
+    rest, third = divmod(pico_usd, 10_000)
+    rest, second = divmod(rest, 10_000)
+    whole, first = divmod(rest, 10_000)
+    high, low = divmod(whole, 10_000)
+    if high < 10_000:  # noqa: PLR2004  # the base
+        return NUMERIC.pack(5, 1, 0, 12, high, low, first, second, third)
+    digits = [first, second, third]
+    while whole:
+        whole, digit = divmod(whole, 10_000)
+        digits.insert(0, digit)
+    return struct.pack(f">hhHh{len(digits)}h", len(digits), len(digits) - 4, 0, 12, *digits)
 
 
 def _taken(keys: set[Any], key: bytes) -> bool:
@@ -234,9 +310,14 @@ def stored(
     with connection.cursor(binary=True) as cursor:
         width = len(Row._fields)
         return [
-            Stored(Row(*row[:width]), Origin(row[width], bytes(row[width + 1]), *row[width + 2 :]))
+            Stored(_row(row[:width]), Origin(row[width], bytes(row[width + 1]), *row[width + 2 :]))
             for row in cursor.execute(SELECT_STORED, arguments)
         ]
+
+
+def _row(values: Sequence[Any]) -> Row:
+    costs = (None if usd is None else price.pico(usd) for usd in values[22:26])
+    return Row(*values[:22], *costs, *values[26:])
 
 
 MOVE = """
@@ -247,7 +328,7 @@ SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     unclassified_tokens = m.unclassified_tokens,
     cost_usd = m.cost_usd, actual_cost_usd = m.actual_cost_usd, cache_read_cost_usd = m.cache_read_cost_usd,
     cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id
-FROM record_stage_2 AS m
+FROM record_stage_3 AS m
 WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
   AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
 """
@@ -256,7 +337,7 @@ WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
 def move(connection: Connection, rows: Sequence[Row]) -> None:
     """Give stored records the dimension, the rule, the exclusive counts and the costs that `rows` have."""
     if rows:
-        connection.execute(MOVE, _staged(connection, rows))
+        connection.execute(MOVE, _staged(connection, _packed(rows, 0)))
 
 
 MOVE_DIMENSIONS = """

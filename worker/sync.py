@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -37,8 +38,9 @@ from worker.errors import (
     UpstreamUnsupported,
     WorkerError,
 )
-from worker.journal import Journal
+from worker.journal import Journal, JournalEntry
 from worker.load import Loader, PassResult, now, open_loader, run
+from worker.overlap import Overlap
 from worker.refusal import Refusals
 from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
 from worker.trust import trust
@@ -240,13 +242,14 @@ def _pull(loader: Loader, visit: Visit) -> None:
 
 
 class _QueueReader:
-    """Pops until the queue is empty; each payload durable before it is read."""
+    """Pops until the queue is empty; each payload durable before it is read, and loaded while the next is fetched."""
 
     def __init__(self, visit: Visit, loader: Loader | None) -> None:
         self._visit = visit
         self._journal = visit.journal
         self._result = visit.result
         self._loader = loader
+        self._loading = Overlap()
 
     def drain(self) -> None:
         """Pop until an answer is short of what was asked for, or the worker is to stop.
@@ -257,55 +260,71 @@ class _QueueReader:
         """
         source = self._visit.source
         items = source.count
-        while items >= source.count and not self._visit.stopping.is_set():
-            self._journal.require_room()
-            lost: PossibleLossError | None = None
-            try:
-                payload = source.pop()
-            except PossibleLossError as e:
-                self._result.possible_loss += 1
-                payload, lost = e.body, e
-            self._result.mode = "queue"
-            decoded = self._kept(payload, source)
-            self._visit.beat()
-            items = decoded.elements
-            if lost is not None:
-                raise lost
-            if not decoded.complete:
-                raise UpstreamAnswerError(
-                    "the answer is not a JSON array of records; it is in quarantine", endpoint=QUEUE
-                )
+        with self._loading:
+            while items >= source.count and not self._visit.stopping.is_set():
+                self._journal.require_room()
+                items = self._popped(source)
 
-    def _kept(self, payload: bytes, source: Source) -> decode.Decoded:
-        """Make a payload durable, then read it and load it."""
+    def _popped(self, source: Source) -> int:
+        """Pop once, and see to what came; return how many elements there were."""
+        lost: PossibleLossError | None = None
+        try:
+            payload = source.pop()
+        except PossibleLossError as e:
+            self._result.possible_loss += 1
+            payload, lost = e.body, e
+        self._result.mode = "queue"
+        decoded = self._kept(payload)
+        self._visit.beat()
+        if lost is not None:
+            raise lost
+        if not decoded.complete:
+            raise UpstreamAnswerError("the answer is not a JSON array of records; it is in quarantine", endpoint=QUEUE)
+        return decoded.elements
+
+    def _kept(self, payload: bytes) -> decode.Decoded:
+        """Make a payload durable, then read it, and begin to load it."""
         if payload.strip() in (b"", b"[]", b"null"):
             return decode.Decoded(records=[], bad=[])
         try:
             entry = self._journal.keep(payload)
         except JournalError:
             if self._loader is not None:  # these bytes exist nowhere else: the database at least may have them
-                self._loader.load(uuid.uuid4().hex, decode.decode_queue(payload), self._result)
+                try:
+                    self._loading.settle()
+                finally:
+                    self._loader.load(uuid.uuid4().hex, decode.decode_queue(payload), self._result)
             raise
         decoded = decode.decode_queue(payload)
         if self._loader is not None:
-            self._loader.refresh_on_miss(source, decoded.records)
-            self._loader.load(entry.entry_id, decoded, self._result)
-            self._journal.drop(entry)
+            self._loading.begin(partial(_load_entry, self._loader, self._visit, entry.bare(), decoded))
         return decoded
+
+
+def _load_entry(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decode.Decoded) -> None:
+    loader.refresh_on_miss(visit.source, decoded.records)
+    loader.load(entry.entry_id, decoded, visit.result)
+    visit.journal.drop(entry)
 
 
 def _load_journal(loader: Loader, visit: Visit) -> None:
     """Load what a crash or an outage left behind, oldest first."""
-    for entry in visit.journal.entries():
-        if visit.stopping.is_set():
-            return
-        loader.load(entry.entry_id, decode.decode_queue(entry.payload), visit.result)
-        visit.journal.drop(entry)
-        visit.beat()
-        log.info("journal.loaded", entry=entry.entry_id, bytes=len(entry.payload))
+    with Overlap() as loading:
+        for entry in visit.journal.entries():
+            if visit.stopping.is_set():
+                return
+            decoded, size = decode.decode_queue(entry.payload), len(entry.payload)
+            loading.begin(partial(_load_kept, loader, visit, entry.bare(), decoded, size))
+            visit.beat()
     for path in visit.journal.damaged():
         remedy = "its content is not what was written; try `worker import` on it, then remove it"
         log.error("journal.damaged", file=str(path), remedy=remedy)
+
+
+def _load_kept(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decode.Decoded, size: int) -> None:
+    loader.load(entry.entry_id, decoded, visit.result)
+    visit.journal.drop(entry)
+    log.info("journal.loaded", entry=entry.entry_id, bytes=size)
 
 
 def _load_snapshot(loader: Loader, visit: Visit) -> None:
@@ -313,14 +332,19 @@ def _load_snapshot(loader: Loader, visit: Visit) -> None:
     body = visit.source.snapshot()
     visit.result.mode = "snapshot"
     try:
-        for decoded in decode.decode_snapshot(body):
-            if visit.stopping.is_set():
-                return
-            loader.refresh_on_miss(visit.source, decoded.records)
-            loader.load(uuid.uuid4().hex, decoded, visit.result)
-            visit.beat()
+        with Overlap() as loading:
+            for decoded in decode.decode_snapshot(body):
+                if visit.stopping.is_set():
+                    return
+                loading.begin(partial(_load_part, loader, visit, decoded))
+                visit.beat()
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
+
+
+def _load_part(loader: Loader, visit: Visit, decoded: decode.Decoded) -> None:
+    loader.refresh_on_miss(visit.source, decoded.records)
+    loader.load(uuid.uuid4().hex, decoded, visit.result)
 
 
 def _pull_into_journal(visit: Visit) -> None:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from worker import database, dataset, price, roster
 from worker.config import OwnPrice
 from worker.database import Connection
-from worker.price import Cost, Price, Subject
+from worker.price import Price, Subject
 from worker.register import Dimension, one
 from worker.tokens import Normalised
 
@@ -236,13 +236,29 @@ def _version(label: str) -> tuple[float, ...]:
 # -- charging ---------------------------------------------------------------------------------------------------
 
 
-class Charge(NamedTuple):
-    """What a record is charged, as its row holds it."""
+class Tariff(NamedTuple):
+    """What records of one dimension and one service tier are charged by."""
 
-    cost_usd: Decimal | None
-    actual_cost_usd: Decimal | None
-    cache_read_cost_usd: Decimal | None
-    cache_write_cost_usd: Decimal | None
+    steps: tuple[Price, ...]
+    """The prices that may hold for them, the one that goes first first."""
+    outcome: str
+    rates: roster.Rates | None
+    """The rate multipliers of their channel; None where it has none."""
+
+    def charge(self, at: datetime, counts: Normalised) -> Charge:
+        """Return what a record is charged that began at `at`."""
+        cost, read, write, price_id = price.cost(self.steps, at, counts, self.outcome)
+        actual = price.times(cost, self.rates.multiplier(at)) if cost and self.rates is not None else cost
+        return Charge(cost, actual, read, write, price_id)
+
+
+class Charge(NamedTuple):
+    """What a record is charged, in units of 1e-12 US dollars, and by which price."""
+
+    cost_pico_usd: int | None
+    actual_cost_pico_usd: int | None
+    cache_read_cost_pico_usd: int | None
+    cache_write_cost_pico_usd: int | None
     price_id: int | None
 
 
@@ -276,7 +292,7 @@ class Pricer:
         self._fitting: dict[tuple[str, str, str], list[Price]] = {}
         self._by_id: dict[int, Price] = {}
         self._channels: dict[int, roster.Rates] = {}
-        self._ladders: dict[tuple[Dimension, str], tuple[Price, ...]] = {}
+        self._tariffs: dict[tuple[Dimension, str], Tariff] = {}
 
     def learn(self, connection: Connection, dimensions: Iterable[Dimension], held: Iterable[int] = ()) -> None:
         """Read all that charging records of these dimensions needs, and the prices with the numbers `held`."""
@@ -312,9 +328,21 @@ class Pricer:
         shown = {p.price_id for p in lists if (p.vendor, p.model) in wanted} | self._configured
         return [p for p in everything if p.source == "operator" or p.price_id in shown]
 
+    def tariff(self, d: Dimension, service_tier: str) -> Tariff:
+        """Return what records of a dimension and a tier are charged by; `learn` must have seen the dimension."""
+        key = (d, service_tier)
+        known = self._tariffs.get(key)
+        if known is None:
+            channel = self._channels.get(d.channel_id)
+            subject = Subject(d.provider, d.model, d.alias, channel.names if channel else ())
+            fitting = self._fitting[d.provider, d.model, d.alias]
+            steps = price.ladder(fitting, subject, service_tier)
+            known = self._tariffs[key] = Tariff(steps, d.outcome, channel if channel and channel.multipliers else None)
+        return known
+
     def charge(self, d: Dimension, service_tier: str, at: datetime, counts: Normalised) -> Charge:
         """Return what a record is charged; `learn` must have seen its dimension."""
-        return self._charged(d, at, price.cost(self._ladder(d, service_tier), at, counts, d.outcome))
+        return self.tariff(d, service_tier).charge(at, counts)
 
     def recharge(
         self, d: Dimension, service_tier: str, at: datetime, counts: Normalised, price_id: int | None
@@ -325,25 +353,9 @@ class Pricer:
         """
         held = self._by_id.get(price_id) if price_id is not None else None
         length = price.input_tokens(counts)
-        fitting = price.choose(self._ladder(d, service_tier), at, length)
+        tariff = self.tariff(d, service_tier)
+        fitting = price.choose(tariff.steps, at, length)
         frozen = held is not None and not held.channel and price.choose([held], at, length) is held
         if held is None or not frozen or (fitting is not None and fitting.channel):
-            return self.charge(d, service_tier, at, counts)
-        return self._charged(d, at, price.cost([held], at, counts, d.outcome))
-
-    def _ladder(self, d: Dimension, service_tier: str) -> tuple[Price, ...]:
-        key = (d, service_tier)
-        known = self._ladders.get(key)
-        if known is None:
-            channel = self._channels.get(d.channel_id)
-            subject = Subject(d.provider, d.model, d.alias, channel.names if channel else ())
-            fitting = self._fitting[d.provider, d.model, d.alias]
-            known = self._ladders[key] = price.ladder(fitting, subject, service_tier)
-        return known
-
-    def _charged(self, d: Dimension, at: datetime, cost: Cost) -> Charge:
-        channel = self._channels.get(d.channel_id)
-        actual = cost.cost_usd
-        if actual and channel is not None and channel.multipliers:
-            actual = price.times(actual, channel.multiplier(at))
-        return Charge(cost.cost_usd, actual, cost.cache_read_cost_usd, cost.cache_write_cost_usd, cost.price_id)
+            return tariff.charge(at, counts)
+        return tariff._replace(steps=(held,)).charge(at, counts)

@@ -51,10 +51,10 @@ def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
     still finds identity and channel. Bytes that are no object keep their structure and the names of fields only.
     """
     if bad.record is not None:
+        labels = bad.record.labels
+        key, source = hidden(labels.client_key, keyring), hidden(labels.source, keyring)
         sealed = msgspec.structs.replace(
-            bad.record,
-            client_key=hidden(bad.record.client_key, keyring),
-            source=hidden(bad.record.source, keyring),
+            bad.record, labels=msgspec.structs.replace(labels, client_key=key, source=source)
         )
         return json.dumps({"decoded": msgspec.to_builtins(sealed)}), True
     try:

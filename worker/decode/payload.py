@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from worker.decode.record import BadRecord, BadValueError, Item, Record, by_item, get, loads, numbered, record_of
+from worker.decode.record import BadRecord, BadValueError, Item, Record, Siblings, by_item, get, loads, record_of
 from worker.errors import NOT_JSON
 
 CHUNK_RECORDS = 10_000
@@ -70,12 +70,15 @@ def decode_queue(payload: bytes) -> Decoded:
 
     An answer that broke off is read as far as it goes: whole items load, the rest is one BadRecord.
     """
-    siblings: dict[tuple[Any, ...], int] = {}
+    siblings, records = Siblings(), list[Record]()
     try:
-        records = [record_of(item, "", "") for item in _ITEMS.decode(payload)]
+        items = _ITEMS.decode(payload)
+        items.reverse()
+        while items:  # each is let go as soon as it has become a record: there is never all of both
+            records.append(siblings.numbered(record_of(items.pop(), "", "")))
     except (*NOT_JSON, BadValueError):
         return _queue_by_item(payload)
-    return Decoded(records=[numbered(record, siblings) for record in records], bad=[])
+    return Decoded(records=records, bad=[])
 
 
 def decode_snapshot(payload: bytes | bytearray, chunk: int = CHUNK_RECORDS) -> Iterator[Decoded]:
@@ -91,12 +94,12 @@ def decode_snapshot(payload: bytes | bytearray, chunk: int = CHUNK_RECORDS) -> I
     records: list[Record] = []
     bad: list[BadRecord] = []
     for client_key, model, details in _lists(payload):
-        siblings: dict[tuple[Any, ...], int] = {}
+        siblings = Siblings()
         for outcome in _details(details, client_key, model):
             if isinstance(outcome, BadRecord):
                 bad.append(outcome)
             else:
-                records.append(numbered(outcome, siblings))
+                records.append(siblings.numbered(outcome))
             if len(records) + len(bad) >= chunk:
                 yield Decoded(records=records, bad=bad)
                 records, bad = [], []
@@ -131,14 +134,14 @@ def _queue_by_item(payload: bytes) -> Decoded:
         items, rest = _salvage(payload)
     records: list[Record] = []
     bad: list[BadRecord] = []
-    siblings: dict[tuple[Any, ...], int] = {}
+    siblings = Siblings()
     skipped = 0
     for raw in items:
         outcome = by_item(raw, "", "")
         if isinstance(outcome, BadRecord):
             bad.append(outcome)
         elif outcome is not None:
-            records.append(numbered(outcome, siblings))
+            records.append(siblings.numbered(outcome))
         else:
             skipped += 1
     if rest:

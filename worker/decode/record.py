@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Literal, cast
 
 import msgspec
 
 from worker.secret import Keyring
-from worker.tokens import NOTHING, Normalised, Reported, family, normalise
+from worker.tokens import Family, Normalised, Reported, family, normalise
 
 Outcome = Literal["success", "failed", "warmup"]
 
@@ -31,20 +33,18 @@ EARLIEST, LATEST = (
     datetime.fromisoformat("2020-01-01T00:00:00Z"),
     datetime.fromisoformat("2100-01-01T00:00:00Z"),
 )
-TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)")
+TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /")
 ERROR_CLASS = re.compile(r"[A-Za-z][A-Za-z_]{2,63}")
 HTTP_ERROR = 400
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
-    """One attempt at an upstream, as the payload told it. `client_key` and `source` may be secrets, in clear.
+class Labels(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True, gc=False):
+    """What a record has in common with many others. `client_key` and `source` may be secrets, in clear.
 
-    `occurred_at_ns` counts nanoseconds since 1970 UTC. An empty string means that the payload had none; None for
-    `latency_ms`, `ttft_ms` and `status_code` that it was not measured or not told.
+    An empty string means that the payload had none.
     """
 
-    occurred_at_ns: int
     client_key: str
     model: str
     alias: str
@@ -53,13 +53,39 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
     auth_type: str
     auth_index: str
     source: str
-    request_id: str
     outcome: Outcome
     failed: bool
-    status_code: int | None
-    error: str | None
     service_tier: str
     reasoning_effort: str
+    family: Family
+    """Which token arithmetic the record follows by itself, whatever its credential says."""
+
+    def __repr__(self) -> str:
+        """Name them without the secrets."""
+        return f"<Labels {self.model}>"
+
+    def identity(self, upstream: str, keyring: Keyring) -> tuple[str, str]:
+        """Return what the identity of a record with these labels begins with, and what follows its time.
+
+        Provider, endpoint and request id stay out: a snapshot does not have them. Secrets enter as digests, so that
+        a record set aside without its secrets keeps its identity.
+        """
+        key, source = keyring.digest(self.client_key).hex(), keyring.digest(self.source).hex()
+        return f"{upstream}\0{key}\0{self.model}\0", f"\0{source}\0{self.auth_index}\0{self.failed:d}\0"
+
+
+class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
+    """One attempt at an upstream, as the payload told it.
+
+    `occurred_at_ns` counts nanoseconds since 1970 UTC. None for `latency_ms`, `ttft_ms` and `status_code` means that
+    it was not measured or not told.
+    """
+
+    labels: Labels
+    occurred_at_ns: int
+    request_id: str
+    status_code: int | None
+    error: str | None
     latency_ms: int | None
     ttft_ms: int | None
     reported: Reported
@@ -70,20 +96,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True)
 
     def __repr__(self) -> str:
         """Name the record without its secrets."""
-        return f"<Record {self.model} at {self.occurred_at_ns}>"
+        return f"<Record {self.labels.model} at {self.occurred_at_ns}>"
 
-    def identity(self, upstream: str, keyring: Keyring) -> str:
+    def identity(self, head: str, tail: str) -> str:
         """Return the text whose digest is the event key: the same through the queue and through a snapshot.
 
-        The proxy's own key, and an ordinal for siblings that share it within one payload. Provider, endpoint and
-        request id stay out: a snapshot does not have them. Secrets enter as digests, so that a record set aside
-        without its secrets keeps its identity.
+        The proxy's own key, and an ordinal for siblings that share it within one payload; `head` and `tail` are what
+        its labels say of it.
         """
         r = self.reported
-        key, source = keyring.digest(self.client_key).hex(), keyring.digest(self.source).hex()
         return (
-            f"{upstream}\0{key}\0{self.model}\0{self.occurred_at_ns}\0{source}\0{self.auth_index}\0{self.failed:d}"
-            f"\0{r.input}\0{r.output}\0{r.reasoning}\0{r.cached}\0{r.total}\0{self.ordinal}"
+            f"{head}{self.occurred_at_ns}{tail}{r.input}\0{r.output}\0{r.reasoning}\0{r.cached}\0{r.total}"
+            f"\0{self.ordinal}"
         )
 
 
@@ -111,7 +135,7 @@ class BadValueError(ValueError):
     """A value without which the record means nothing is missing or wrong."""
 
 
-class Tokens(msgspec.Struct):
+class Tokens(msgspec.Struct, gc=False):
     """What the upstream reported; the split of the cache is None before v7.0.3."""
 
     input_tokens: int | None = 0
@@ -123,7 +147,7 @@ class Tokens(msgspec.Struct):
     cache_creation_tokens: int | None = None
 
 
-class Input(msgspec.Struct):
+class Input(msgspec.Struct, gc=False):
     """The input side of a breakdown."""
 
     total_tokens: int = 0
@@ -132,7 +156,7 @@ class Input(msgspec.Struct):
     cache_write_tokens: int = 0
 
 
-class Output(msgspec.Struct):
+class Output(msgspec.Struct, gc=False):
     """The output side of a breakdown."""
 
     total_tokens: int = 0
@@ -140,7 +164,7 @@ class Output(msgspec.Struct):
     reasoning_tokens: int = 0
 
 
-class Breakdown(msgspec.Struct):
+class Breakdown(msgspec.Struct, gc=False):
     """The proxy's own accounting, from v7.2.97 on."""
 
     quality: str = ""
@@ -150,14 +174,14 @@ class Breakdown(msgspec.Struct):
     unclassified_tokens: int = 0
 
 
-class Fail(msgspec.Struct):
+class Fail(msgspec.Struct, gc=False):
     """The upstream's status and, for a failure, what it said."""
 
     status_code: int | None = None
     body: str | None = None
 
 
-class Item(msgspec.Struct):
+class Item(msgspec.Struct, gc=False):
     """A queue item or a snapshot's detail: the field names of every version in one."""
 
     timestamp: str | None = None
@@ -257,23 +281,54 @@ def _whole(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
+_said = attrgetter(
+    "api_key", "model", "alias", "provider", "endpoint", "auth_type", "auth_index", "source", "failed", "generate",
+    "service_tier", "response_service_tier", "reasoning_effort", "executor_type",
+)  # fmt: skip
+
+
 def record_of(item: Item, client_key: str, model: str) -> Record:
     """Make the record of an item; `client_key` and `model` are what a snapshot says around it.
 
     Raises:
         BadValueError: its timestamp or a count is missing or out of range.
     """
+    fail = item.fail
+    status = fail.status_code if fail else None
+    if item.failed is None:
+        item.failed = bool(status and status >= HTTP_ERROR)
+    said = (client_key, model, *_said(item))
+    labels = _LABELS.get(said) or _labels(said, item, client_key, model)
+    reported = _reported(item.tokens)
+    breakdown = item.token_breakdown
+    return Record(
+        labels,
+        timestamp_ns(item.timestamp),
+        text(item.request_id),
+        status if status and 0 < status < 1000 else None,  # noqa: PLR2004  # three digits
+        _error_class(fail, status) if item.failed else None,
+        _measured(item.latency_ms),
+        _measured(item.ttft_ms),
+        reported,
+        (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=breakdown is None),
+        breakdown is not None,
+    )
+
+
+_LABELS: dict[tuple[Any, ...], Labels] = {}
+"""What items said of themselves not long ago, and the labels it came to: a payload has few of them many times."""
+
+_LABELS_MAX = 1 << 14
+
+
+def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str) -> Labels:
+    """Return the labels of an item, and remember them unless a text is long: memory is not the payload's to fill."""
     key = client_key or item.api_key or ""
     endpoint = item.endpoint or ""
     if client_key == "unknown" or ROUTE.match(client_key):  # how a snapshot lists a client without a key
         key, endpoint = "", client_key if client_key != "unknown" else ""
     name = text(item.model or model or "unknown")
-    reported, told = _reported(item.tokens), _told(item.token_breakdown)
-    status = item.fail.status_code if item.fail else None
-    failed = item.failed if item.failed is not None else bool(status and status >= HTTP_ERROR)
-    outcome: Outcome = "warmup" if item.generate is False else "failed" if failed else "success"
-    return Record(
-        occurred_at_ns=timestamp_ns(item.timestamp),
+    labels = Labels(
         client_key=clean(key),
         model=name,
         alias=text(item.alias) or name,
@@ -282,28 +337,45 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         auth_type=text(item.auth_type),
         auth_index=text(str(item.auth_index)) if item.auth_index is not None else "",
         source=clean((item.source or "").strip()),
-        request_id=text(item.request_id),
-        outcome=outcome,
-        failed=failed,
-        status_code=status if status and 0 < status < 1000 else None,  # noqa: PLR2004  # three digits
-        error=_error_class(item.fail, status) if failed else None,
+        outcome="warmup" if item.generate is False else "failed" if item.failed else "success",
+        failed=bool(item.failed),
         service_tier=text(item.response_service_tier or item.service_tier),
         reasoning_effort=text(item.reasoning_effort),
-        latency_ms=_measured(item.latency_ms),
-        ttft_ms=_measured(item.ttft_ms),
-        reported=reported,
-        normalised=told or _derived(item, reported, name),
-        classified=item.token_breakdown is not None,
+        family=family(item.provider or "", item.executor_type or "", name),
     )
+    if max(len(value) for value in said if isinstance(value, str)) <= TEXT_MAX_CHARS:
+        if len(_LABELS) >= _LABELS_MAX:
+            _LABELS.clear()
+        _LABELS[said] = labels
+    return labels
 
 
-def numbered(record: Record, siblings: dict[tuple[Any, ...], int]) -> Record:
-    """Give the second and later records of one identity within a payload their ordinal: each was a request."""
-    key = (record.occurred_at_ns, record.client_key, record.model, record.source, record.auth_index, record.failed,
-           record.reported[:5])  # fmt: skip
-    seen = siblings.get(key, 0)
-    siblings[key] = seen + 1
-    return msgspec.structs.replace(record, ordinal=seen) if seen else record
+class Siblings:
+    """Numbers the records of one payload: the second and later ones of one identity get an ordinal, each was a request.
+
+    Few share an instant to the nanosecond, and only those are compared.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, Record] = {}
+        self._seen: dict[tuple[Any, ...], int] = {}
+
+    def numbered(self, record: Record) -> Record:
+        """Return the record with its ordinal."""
+        first = self._first.setdefault(record.occurred_at_ns, record)
+        if first is record:
+            return record
+        self._seen.setdefault(_apart(first), 1)
+        key = _apart(record)
+        ordinal = self._seen.get(key, 0)
+        self._seen[key] = ordinal + 1
+        return msgspec.structs.replace(record, ordinal=ordinal) if ordinal else record
+
+
+def _apart(r: Record) -> tuple[Any, ...]:
+    labels = r.labels
+    return (r.occurred_at_ns, labels.client_key, labels.model, labels.source, labels.auth_index, labels.failed,
+            r.reported[:5])  # fmt: skip
 
 
 def timestamp_ns(value: str | None) -> int:
@@ -317,15 +389,30 @@ def timestamp_ns(value: str | None) -> int:
     match = TIMESTAMP.fullmatch(value)
     if match is None:
         raise BadValueError(f"`timestamp` {value[:40]!r} is not an RFC 3339 time with an offset")
-    date, clock, fraction, offset = match.groups()
+    minute, second, fraction, offset = match.groups()
     try:
-        whole = datetime.fromisoformat(f"{date}T{clock}{offset.upper()}")
+        begins_s = _minute_s(minute, offset)
     except ValueError as e:
-        raise BadValueError(f"`timestamp` {value[:40]!r}: {e}") from None
-    if not EARLIEST <= whole < LATEST:
-        raise BadValueError(f"`timestamp` {value[:40]!r} is not between 2020 and 2100")
-    seconds = (whole - EPOCH) // timedelta(seconds=1)
-    return seconds * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
+        raise BadValueError(f"`timestamp` {value[:40]!r}{e}") from None
+    if second > "59":
+        raise BadValueError(f"`timestamp` {value[:40]!r}: second must be in 0..59")
+    return (begins_s + int(second)) * 1_000_000_000 + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
+
+
+@lru_cache(maxsize=4096)
+def _minute_s(minute: str, offset: str) -> int:
+    """Return the seconds since 1970 UTC at which a minute begins.
+
+    Raises:
+        ValueError: there is no such minute, or none between 2020 and 2100.
+    """
+    try:
+        begins = datetime.fromisoformat(f"{minute}{offset.upper()}")
+    except ValueError as e:
+        raise ValueError(f": {e}") from None
+    if not EARLIEST <= begins < LATEST:
+        raise ValueError(" is not between 2020 and 2100")
+    return (begins - EPOCH) // timedelta(seconds=1)
 
 
 def text(value: str | None) -> str:
@@ -343,41 +430,40 @@ def clean(value: str) -> str:
     return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+_counted = attrgetter(*Tokens.__struct_fields__)
+
+
 def _reported(tokens: Tokens | None) -> Reported:
     if tokens is None:
         return Reported(0, 0, 0, 0, 0, None, None)
-    reported = Reported(
-        tokens.input_tokens or 0, tokens.output_tokens or 0, tokens.reasoning_tokens or 0,
-        tokens.cached_tokens or 0, tokens.total_tokens or 0, tokens.cache_read_tokens, tokens.cache_creation_tokens,
-    )  # fmt: skip
-    for name, count in zip(Reported._fields, reported, strict=True):
-        if count and not 0 <= count <= COUNT_MAX:
-            raise BadValueError(f"`tokens`: {name} is {count}, which is no count of tokens")
+    of_input, output, reasoning, cached, total, read, write = _counted(tokens)
+    reported = Reported(of_input or 0, output or 0, reasoning or 0, cached or 0, total or 0, read, write)
+    # All bits of all counts: negative when one of them is, and below the limit only when all of them are.
+    bits = reported[0] | reported[1] | reported[2] | reported[3] | reported[4] | (read or 0) | (write or 0)
+    if not 0 <= bits <= COUNT_MAX:
+        for name, count in zip(Reported._fields, reported, strict=True):
+            if count and not 0 <= count <= COUNT_MAX:
+                raise BadValueError(f"`tokens`: {name} is {count}, which is no count of tokens")
     return reported
 
 
-def _told(b: Breakdown | None) -> Normalised | None:
+_told_input = attrgetter("uncached_tokens", "cache_read_tokens", "cache_write_tokens", "total_tokens")
+_told_output = attrgetter("non_reasoning_tokens", "reasoning_tokens", "total_tokens")
+
+
+def _told(b: Breakdown) -> Normalised | None:
     """Return the proxy's own breakdown where it is complete and adds up."""
-    if b is None or b.quality != "complete" or b.input is None or b.output is None:
+    if b.quality != "complete" or b.input is None or b.output is None or b.unclassified_tokens:
         return None
-    i, o = b.input, b.output
-    counts = Normalised(i.uncached_tokens, i.cache_read_tokens, i.cache_write_tokens, o.total_tokens, 0)
+    uncached, read, write, of_input = _told_input(b.input)
+    plain, reasoning, of_output = _told_output(b.output)
     adds_up = (
-        i.uncached_tokens + i.cache_read_tokens + i.cache_write_tokens == i.total_tokens
-        and o.non_reasoning_tokens + o.reasoning_tokens == o.total_tokens
-        and i.total_tokens + o.total_tokens == b.total_tokens
-        and b.unclassified_tokens == 0
+        uncached + read + write == of_input
+        and plain + reasoning == of_output
+        and of_input + of_output == b.total_tokens <= COUNT_MAX
+        and uncached | read | write | plain | reasoning >= 0
     )
-    parts = (*counts, o.non_reasoning_tokens, o.reasoning_tokens)
-    return counts if adds_up and all(0 <= part <= COUNT_MAX for part in parts) else None
-
-
-def _derived(item: Item, reported: Reported, model: str) -> Normalised:
-    """Return exclusive counts by the arithmetic of the record's provider family."""
-    if not any(count or 0 for count in reported):
-        return NOTHING
-    of = family(item.provider or "", item.executor_type or "", model)
-    return normalise(reported, of, filled_in=item.token_breakdown is None)
+    return Normalised(uncached, read, write, of_output, 0) if adds_up else None
 
 
 def _measured(ms: int | None) -> int | None:
