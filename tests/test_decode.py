@@ -231,7 +231,7 @@ def test_a_queue_answer_of_the_corpus_is_read_exactly(name):
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
 def test_a_snapshot_of_the_corpus_is_read_exactly(name):
-    assert list(decode_snapshot(corpus(name))) == [Decoded(records=SNAPSHOTS[name], bad=[])]
+    assert read_snapshot(corpus(name)) == Decoded(records=SNAPSHOTS[name], bad=[])
 
 
 @pytest.mark.parametrize("name", NO_USAGE)
@@ -638,6 +638,73 @@ def test_the_queue_of_made_up_traffic_is_read_as_it_was_meant(rendering):
             call.endpoint,
         )
         assert (read.latency_ms or 0, read.labels.auth_index) == (call.latency_ms, call.auth_index)
+
+
+# -- what of a snapshot has been read before ----------------------------------------------------------------------
+
+
+def grown(lists):
+    models = {f"m{n}": {"details": details} for n, details in enumerate(lists)}
+    return dumped({"usage": {"apis": {TEAM_A: {"models": models}}}})
+
+
+def follow(bodies):
+    """Read snapshots one after the other, each from where the one before was read to."""
+    marks, records, read = {}, [], []
+    for body in bodies:
+        parts = list(decode_snapshot(body, KEYRING, dict(marks), chunk=3))
+        found = [r for part in parts for r in part.records]
+        for part in parts:
+            marks |= part.marks
+        records += found
+        read.append(len(found))
+    return records, read
+
+
+STAMPS = ["2026-08-22T12:00:00Z", "2026-08-22T20:00:00+08:00", "2026-08-22T12:00:00.5Z", "2026-08-22T12:00:00.500000001Z",
+          "2026-08-22T12:00:01.25Z", "2026-08-22T11:59:59.75Z"]  # fmt: skip
+details = st.builds(
+    lambda stamp, tokens: {"timestamp": stamp, "source": "s", "tokens": {"input_tokens": tokens}},
+    st.sampled_from(STAMPS), st.integers(0, 1),
+)  # fmt: skip
+
+
+@settings(steady, max_examples=300)
+@given(st.lists(st.lists(st.lists(details, max_size=4), min_size=2, max_size=2), min_size=1, max_size=5), st.booleans())
+def test_a_snapshot_that_grows_is_read_once_and_wholly(steps, restarts):
+    lists = [[], []]
+    bodies = []
+    for n, added in enumerate(steps):
+        lists = [[*old, *new] for old, new in zip(lists, added, strict=True)]
+        if restarts and n == len(steps) // 2:
+            lists = [old[1:] for old in lists]  # the proxy has forgotten something
+        bodies.append(grown(lists))
+    records, _ = follow(bodies)
+    wanted = [r for body in bodies for r in read_snapshot(body).records]
+    assert {identity(r) for r in records} == {identity(r) for r in wanted}
+
+
+def test_only_what_was_added_to_a_snapshot_is_read():
+    first = [{"timestamp": f"2026-08-22T12:00:{n:02d}.123Z"} for n in range(20)]
+    added = [{"timestamp": "2026-08-22T13:00:00Z"}]
+    _, read = follow([grown([first, first]), grown([first, first]), grown([first, first + added])])
+    assert read == [40, 0, 1]
+
+
+def test_a_list_whose_past_has_changed_is_read_anew():
+    first = [{"timestamp": f"2026-08-22T12:00:{n:02d}.123Z"} for n in range(20)]
+    _, read = follow([grown([first]), grown([first[1:]]), grown([[]]), grown([first[:5]]), grown(["no list"])])
+    assert read == [20, 19, 0, 5, 0]
+
+
+def test_what_cannot_be_read_in_a_snapshot_is_told_once():
+    bodies = [grown([[{"timestamp": "soon"}]]), grown([[{"timestamp": "soon"}, {"timestamp": NOON}]])]
+    marks = {}
+    for body, (bad, good) in zip(bodies, [(1, 0), (0, 1)], strict=True):
+        (part,) = decode_snapshot(body, KEYRING, marks)
+        assert (len(part.bad), len(part.records)) == (bad, good)
+        marks = dict(part.marks)
+    assert list(decode_snapshot(bodies[-1], KEYRING, marks)) == []
 
 
 # -- identity ------------------------------------------------------------------------------------------------------

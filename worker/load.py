@@ -203,6 +203,7 @@ class Loader:
             if len(kept) == len(rows):  # what is too old stays where it is
                 store.drop_quarantined(connection, released)
             newest = max((row.occurred_at for row in new), default=None)
+            register.save_snapshot_marks(connection, self.upstream_id, decoded.marks)
             store.finish_batch(connection, batch_id, self.upstream_id, len(new), aside, newest)
             return kept, new, aside
 
@@ -218,6 +219,11 @@ class Loader:
         result.too_old += len(rows) - len(kept)
         result.quarantined += aside + (len(rows) - len(kept) if released else 0)
         result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
+
+    def snapshot_marks(self) -> dict[bytes, decode.Mark]:
+        """Return how far the lists of the proxy's snapshot have been read and stored."""
+        with database.transaction(self.engine) as connection:
+            return register.snapshot_marks(connection, self.upstream_id)
 
     def refresh(self, source: Source, *, keep: bool = True) -> None:
         """Ask the proxy for its credentials and make the answers the directory; without `keep`, in memory only.
@@ -501,10 +507,10 @@ def _parted(decoded: decode.Decoded, reason: str) -> list[tuple[int, decode.Deco
         raise RefusedError(f"what was set aside cannot be kept either: {reason}")
     if half == 0:
         bad = [*decoded.bad, decode.refused(records[0], reason)]
-        return [(0, decode.Decoded(records=[], bad=bad))]
+        return [(0, decode.Decoded(records=[], bad=bad, marks=decoded.marks))]
     return [
         (0, decode.Decoded(records=records[:half], bad=[])),
-        (1, decode.Decoded(records=records[half:], bad=decoded.bad)),
+        (1, decode.Decoded(records=records[half:], bad=decoded.bad, marks=decoded.marks)),
     ]
 
 

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 from worker.database import Connection
+from worker.decode import Mark
 
 
 class Seen(NamedTuple):
@@ -85,6 +86,36 @@ def records_dropped_before_everywhere(connection: Connection) -> datetime | None
     """Return the instant before which no upstream has a record; None where one has them all."""
     row = connection.execute(SELECT_DROPPED_EVERYWHERE).fetchone()
     return row[0] if row else None
+
+
+SELECT_MARKS = "SELECT list_digest, read_bytes, read_digest, newest_ns FROM usage.snapshot_mark WHERE upstream_id = %s"
+SAVE_MARKS = """
+INSERT INTO usage.snapshot_mark (upstream_id, list_digest, read_bytes, read_digest, newest_ns)
+SELECT %(upstream_id)s, list_digest, read_bytes, read_digest, newest_ns
+FROM unnest(%(lists)s::bytea[], %(read_bytes)s::bigint[], %(digests)s::bytea[], %(newest_ns)s::bigint[])
+    AS t (list_digest, read_bytes, read_digest, newest_ns)
+ORDER BY list_digest
+ON CONFLICT (upstream_id, list_digest) DO UPDATE
+SET read_bytes = EXCLUDED.read_bytes, read_digest = EXCLUDED.read_digest, newest_ns = EXCLUDED.newest_ns
+"""
+
+
+def snapshot_marks(connection: Connection, upstream: int) -> dict[bytes, Mark]:
+    """Return how far the lists of a proxy's snapshot have been read."""
+    return {name: Mark(*mark) for name, *mark in connection.execute(SELECT_MARKS, [upstream])}
+
+
+def save_snapshot_marks(connection: Connection, upstream: int, marks: Mapping[bytes, Mark]) -> None:
+    """Note how far lists have been read, all records up to there being stored when this commits."""
+    if marks:
+        arguments = {
+            "upstream_id": upstream,
+            "lists": list(marks),
+            "read_bytes": [m.read_bytes for m in marks.values()],
+            "digests": [m.read_digest for m in marks.values()],
+            "newest_ns": [m.newest_ns for m in marks.values()],
+        }
+        connection.execute(SAVE_MARKS, arguments)
 
 
 # -- client keys ------------------------------------------------------------------------------------------------

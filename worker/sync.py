@@ -328,12 +328,13 @@ def _load_kept(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decod
 
 
 def _load_snapshot(loader: Loader, visit: Visit) -> None:
-    """Load the whole history, or as much of it as the worker has time for: it can be asked for again."""
+    """Load what the history has more than last time, or as much as there is time for: it can be asked for again."""
+    marks = loader.snapshot_marks()
     body = visit.source.snapshot()
     visit.result.mode = "snapshot"
     try:
         with Overlap() as loading:
-            for decoded in decode.decode_snapshot(body):
+            for decoded in decode.decode_snapshot(body, loader.keyring, marks):
                 if visit.stopping.is_set():
                     return
                 loading.begin(partial(_load_part, loader, visit, decoded))

@@ -1,11 +1,11 @@
 """Bytes → Record: the only room that spells the field names of a usage payload (pure).
 
-One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `payload` takes answers
-and files apart, `record` reads one item, `aside` keeps what could not be read.
+One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `payload` and `snapshot` take
+answers and files apart, `record` reads one item, `aside` keeps what could not be read.
 """
 
 from worker.decode.aside import decode_quarantined, hidden, set_aside
-from worker.decode.payload import CHUNK_RECORDS, Decoded, decode_lines, decode_queue, decode_snapshot
+from worker.decode.payload import CHUNK_RECORDS, Decoded, Mark, decode_lines, decode_queue
 from worker.decode.record import (
     COUNT_MAX,
     DURATION_MAX_MS,
@@ -19,6 +19,7 @@ from worker.decode.record import (
     text,
     timestamp_ns,
 )
+from worker.decode.snapshot import decode_snapshot
 
 __all__ = [
     "CHUNK_RECORDS",
@@ -29,6 +30,7 @@ __all__ = [
     "BadValueError",
     "Decoded",
     "Labels",
+    "Mark",
     "Record",
     "clean",
     "decode_lines",

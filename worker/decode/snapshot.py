@@ -1,0 +1,228 @@
+"""Bytes → items → records: a snapshot or an export file, which is the whole history in lists that grow at their ends.
+
+What of a list has been read before is told by its bytes, and not read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from typing import Any, cast
+
+import msgspec
+
+from worker.decode.payload import BRACKET, CHUNK_RECORDS, Decoded, Mark
+from worker.decode.record import BadRecord, BadValueError, Item, Record, Siblings, by_item, get, loads, record_of
+from worker.errors import NOT_JSON
+from worker.secret import Keyring
+
+DEPTH_MAX = 100
+"""Nothing of a usage payload is nested as deep as this."""
+
+
+UNREAD_MAX_BYTES = 1 << 24
+"""More than this at the end of a list, and it is read from its beginning, a chunk at a time."""
+
+
+class _Model(msgspec.Struct):
+    details: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Api(msgspec.Struct):
+    models: dict[str, _Model | None] | None = None
+
+
+class _Usage(msgspec.Struct):
+    apis: dict[str, _Api | None] | None = None
+
+
+class _Snapshot(msgspec.Struct):
+    usage: _Usage | None = None
+    apis: dict[str, _Api | None] | None = None
+
+
+_ITEM = msgspec.json.Decoder(Item)
+_RAW_ITEMS_OR_NULL: msgspec.json.Decoder[list[msgspec.Raw] | None] = msgspec.json.Decoder(list[msgspec.Raw] | None)
+_SNAPSHOT = msgspec.json.Decoder(_Snapshot)
+
+Outcome = Record | BadRecord
+
+
+def decode_snapshot(
+    payload: bytes | bytearray,
+    keyring: Keyring | None = None,
+    marks: Mapping[bytes, Mark] | None = None,
+    chunk: int = CHUNK_RECORDS,
+) -> Iterator[Decoded]:
+    """Read a `/usage` answer or an export file: `{"usage": {"apis": {key: {"models": {model: …}}}}}` or bare.
+
+    Args:
+        payload: the body; lists are decoded one at a time straight out of it.
+        keyring: makes the names under which lists are marked; without it, none is.
+        marks: how far lists have been read before. What they cover is left out.
+        chunk: how many records to hand on at once.
+
+    Raises:
+        BadValueError: this is no snapshot at all. It can be asked for again, so nothing of it is set aside.
+    """
+    records: list[Record] = []
+    bad: list[BadRecord] = []
+    read: dict[bytes, Mark] = {}
+    for client_key, model, details in _lists(payload):
+        name = keyring.event_key(f"list\0{client_key}\0{model}") if keyring else b""
+        known = marks.get(name) if marks else None
+        outcomes, mark = _unread(details, client_key, model, known)
+        newest_ns = known.newest_ns if known else 0
+        siblings = Siblings()
+        for outcome in outcomes:
+            if isinstance(outcome, BadRecord):
+                bad.append(outcome)
+            else:
+                records.append(siblings.numbered(outcome))
+                newest_ns = max(newest_ns, outcome.occurred_at_ns)
+            if len(records) + len(bad) >= chunk:
+                yield Decoded(records=records, bad=bad, marks=read)
+                records, bad, read = [], [], {}
+        if keyring and mark and mark != known:
+            read[name] = mark._replace(newest_ns=newest_ns)
+    if records or bad or read:
+        yield Decoded(records=records, bad=bad, marks=read)
+
+
+def _unread(
+    details: msgspec.Raw | list[Any], client_key: str, model: str, known: Mark | None
+) -> tuple[Iterator[Outcome], Mark | None]:
+    """Return what a list holds beyond what is known of it, and how far it is read then; all of it where in doubt."""
+    if isinstance(details, list):
+        return _details(details, client_key, model), None
+    content = memoryview(details)
+    end = len(content)
+    while end and content[end - 1] in b" \t\r\n":
+        end -= 1
+    end -= 1  # before the bracket that closes it
+    if end <= 1 or content[end] != ord("]"):
+        return _details(details, client_key, model), None
+    before = known.read_bytes if known and known.read_bytes <= end else 0
+    digest = sha256(content[:before])
+    as_before = known is not None and digest.digest() == known.read_digest
+    digest.update(content[before:end])
+    mark = Mark(end, digest.digest(), known.newest_ns if known else 0)
+    if known and as_before:
+        if end == before:
+            return iter(()), mark
+        new = _added(content, before, known, client_key, model)
+        if new is not None:
+            return iter(new), mark
+    return _details(details, client_key, model), mark
+
+
+def _added(content: memoryview, before: int, known: Mark, client_key: str, model: str) -> list[Outcome] | None:
+    """Return what follows the part of a list that is known; None where it must be read with it.
+
+    A record that is equal to another of its list counts by its place among such. One that began at an instant at
+    which none before it did has none.
+    """
+    added = bytes(content[before:]).lstrip()
+    if not added.startswith(b",") or len(added) > UNREAD_MAX_BYTES:
+        return None
+    found = list(_details(msgspec.Raw(b"[" + added[1:]), client_key, model))
+    late = [r for r in found if isinstance(r, Record) and r.occurred_at_ns <= known.newest_ns]
+    if late:
+        past = bytes(content[:before])
+        if any(_clock(r.occurred_at_ns) in past for r in late):
+            return None
+    return found
+
+
+def _clock(ns: int) -> bytes:
+    """Return what every writing of an instant contains, whatever its offset: the second with its fraction."""
+    second, fraction = divmod(ns % 60_000_000_000, 1_000_000_000)
+    return f":{second:02d}.{fraction:09d}".rstrip("0").rstrip(".").encode()
+
+
+def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw | list[Any]]]:
+    """Yield (client key, model, its list of details, not yet read) for everything a snapshot holds."""
+    try:
+        snapshot = _SNAPSHOT.decode(payload)
+    except NOT_JSON:
+        yield from _lists_of_odd(payload)
+        return
+    if snapshot.usage is None and snapshot.apis is None:
+        raise BadValueError("not a usage snapshot: neither `usage` nor `apis` is there")
+    apis = (snapshot.usage.apis if snapshot.usage else snapshot.apis) or {}
+    for client_key, api in apis.items():
+        for model, stats in ((api and api.models) or {}).items():
+            if stats is not None:
+                yield client_key, model, stats.details
+
+
+def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[Any]]]:
+    """Do the same for a snapshot that the strict parser refuses: what has another shape costs only itself."""
+    try:
+        tree: Any = loads(payload)
+    except RecursionError:
+        tree = _shallow(payload)
+    except ValueError as e:
+        raise BadValueError(f"not a usage snapshot: {e}") from None
+    usage = get(tree, "usage") or tree
+    apis = get(usage, "apis")
+    if not isinstance(apis, dict):
+        raise BadValueError("not a usage snapshot: `apis` is not an object")
+    for client_key, api in cast("dict[str, Any]", apis).items():
+        models = get(api, "models")
+        if isinstance(models, dict):
+            for model, stats in cast("dict[str, Any]", models).items():
+                yield client_key, model, _details_of_odd(stats)
+        elif models is not None or not isinstance(api, dict | None):
+            yield client_key, "", [api]  # one element that cannot be read: it is set aside with its reason
+
+
+def _shallow(payload: bytes | bytearray) -> Any:
+    """Parse a snapshot of which some part is nested too deep to be parsed: null stands in that part's place."""
+    text, kept, depth, at = payload.decode("utf-8", "replace"), list[str](), 0, 0
+    for token in BRACKET.finditer(text):
+        if token[0] in "{[":
+            depth += 1
+            if depth == DEPTH_MAX:
+                kept += (text[at : token.start()], "null")
+        elif token[0] in "}]":
+            if depth == DEPTH_MAX:
+                at = token.end()
+            depth -= 1
+    try:
+        return json.loads("".join([*kept, text[at:]]))
+    except (ValueError, RecursionError):
+        raise BadValueError("not a usage snapshot: it is nested too deep") from None
+
+
+def _details_of_odd(stats: Any) -> list[Any]:
+    details = get(stats, "details") if isinstance(stats, dict) else stats
+    if details is None:
+        return []
+    whole = isinstance(stats, dict) and isinstance(details, list)
+    return details if whole else [details]  # pyright: ignore[reportUnknownVariableType]  # JSON is untyped
+
+
+def _details(details: msgspec.Raw | list[Any], client_key: str, model: str) -> Iterator[Outcome]:
+    """Yield what one list of a snapshot holds; a list of another shape is one BadRecord."""
+    if isinstance(details, list):
+        found = (by_item(json.dumps(item).encode(), client_key, model) for item in details)
+        yield from (outcome for outcome in found if outcome is not None)
+        return
+    try:
+        items = _RAW_ITEMS_OR_NULL.decode(details) or []
+    except NOT_JSON:
+        try:
+            items = [msgspec.Raw(json.dumps(item).encode()) for item in _details_of_odd({"details": loads(details)})]
+        except (ValueError, RecursionError) as e:
+            reason = f"`details` is not a list: {e}"
+            yield BadRecord(reason=reason, raw=bytes(details), client_key=client_key, model=model)
+            return
+    for raw in items:
+        try:
+            yield record_of(_ITEM.decode(raw), client_key, model)
+        except (*NOT_JSON, BadValueError):
+            outcome = by_item(bytes(raw), client_key, model)
+            if outcome is not None:
+                yield outcome
