@@ -661,8 +661,10 @@ def follow(bodies):
     return records, read
 
 
-STAMPS = ["2026-08-22T12:00:00Z", "2026-08-22T20:00:00+08:00", "2026-08-22T12:00:00.5Z", "2026-08-22T12:00:00.500000001Z",
-          "2026-08-22T12:00:01.25Z", "2026-08-22T11:59:59.75Z"]  # fmt: skip
+STAMPS = [
+    "2026-08-22T12:00:00Z", "2026-08-22T20:00:00+08:00", "2026-08-22T12:00:00.5Z", "2026-08-22T12:00:00.500000001Z",
+    "2026-08-22T12:00:01.25Z", "2026-08-22T11:59:59.75Z",
+]  # fmt: skip
 details = st.builds(
     lambda stamp, tokens: {"timestamp": stamp, "source": "s", "tokens": {"input_tokens": tokens}},
     st.sampled_from(STAMPS), st.integers(0, 1),
