@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from worker import traffic
@@ -26,6 +26,7 @@ from worker.decode import (
     decode_queue,
     decode_snapshot,
     set_aside,
+    snapshot,
     text,
     timestamp_ns,
 )
@@ -671,9 +672,11 @@ details = st.builds(
 )  # fmt: skip
 
 
-@settings(steady, max_examples=300)
+@pytest.mark.parametrize("recent", [1, 2, 128])
+@settings(steady, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(st.lists(details, max_size=4), min_size=2, max_size=2), min_size=1, max_size=5), st.booleans())
-def test_a_snapshot_that_grows_is_read_once_and_wholly(steps, restarts):
+def test_a_snapshot_that_grows_is_read_once_and_wholly(monkeypatch, recent, steps, restarts):
+    monkeypatch.setattr(snapshot, "RECENT_INSTANTS", recent)
     lists = [[], []]
     bodies = []
     for n, added in enumerate(steps):

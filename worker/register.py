@@ -88,34 +88,30 @@ def records_dropped_before_everywhere(connection: Connection) -> datetime | None
     return row[0] if row else None
 
 
-SELECT_MARKS = "SELECT list_digest, read_bytes, read_digest, newest_ns FROM usage.snapshot_mark WHERE upstream_id = %s"
-SAVE_MARKS = """
-INSERT INTO usage.snapshot_mark (upstream_id, list_digest, read_bytes, read_digest, newest_ns)
-SELECT %(upstream_id)s, list_digest, read_bytes, read_digest, newest_ns
-FROM unnest(%(lists)s::bytea[], %(read_bytes)s::bigint[], %(digests)s::bytea[], %(newest_ns)s::bigint[])
-    AS t (list_digest, read_bytes, read_digest, newest_ns)
-ORDER BY list_digest
+SELECT_MARKS = """
+SELECT list_digest, read_bytes, read_digest, recent_ns FROM usage.snapshot_mark WHERE upstream_id = %s
+"""
+SAVE_MARK = """
+INSERT INTO usage.snapshot_mark (upstream_id, list_digest, read_bytes, read_digest, recent_ns)
+VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (upstream_id, list_digest) DO UPDATE
-SET read_bytes = EXCLUDED.read_bytes, read_digest = EXCLUDED.read_digest, newest_ns = EXCLUDED.newest_ns
+SET read_bytes = EXCLUDED.read_bytes, read_digest = EXCLUDED.read_digest, recent_ns = EXCLUDED.recent_ns
 """
 
 
 def snapshot_marks(connection: Connection, upstream: int) -> dict[bytes, Mark]:
     """Return how far the lists of a proxy's snapshot have been read."""
-    return {name: Mark(*mark) for name, *mark in connection.execute(SELECT_MARKS, [upstream])}
+    with connection.cursor(binary=True) as cursor:
+        found = cursor.execute(SELECT_MARKS, [upstream])
+        return {name: Mark(read_bytes, digest, tuple(recent)) for name, read_bytes, digest, recent in found}
 
 
 def save_snapshot_marks(connection: Connection, upstream: int, marks: Mapping[bytes, Mark]) -> None:
     """Note how far lists have been read, all records up to there being stored when this commits."""
-    if marks:
-        arguments = {
-            "upstream_id": upstream,
-            "lists": list(marks),
-            "read_bytes": [m.read_bytes for m in marks.values()],
-            "digests": [m.read_digest for m in marks.values()],
-            "newest_ns": [m.newest_ns for m in marks.values()],
-        }
-        connection.execute(SAVE_MARKS, arguments)
+    rows = [(upstream, name, mark.read_bytes, mark.read_digest, list(mark.recent_ns)) for name, mark in marks.items()]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(SAVE_MARK, sorted(rows))
 
 
 # -- client keys ------------------------------------------------------------------------------------------------

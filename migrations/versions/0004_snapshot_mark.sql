@@ -5,10 +5,10 @@ CREATE TABLE usage.snapshot_mark (
     list_digest bytea NOT NULL,
     read_bytes bigint NOT NULL CHECK (read_bytes > 0),
     read_digest bytea NOT NULL,
-    newest_ns bigint NOT NULL,
+    recent_ns bigint[] NOT NULL,
     PRIMARY KEY (upstream_id, list_digest)
 );
 COMMENT ON TABLE usage.snapshot_mark IS 'How far each list of a proxy''s snapshot has been read.';
 COMMENT ON COLUMN usage.snapshot_mark.list_digest IS 'Which list: a digest of its client key and its model.';
 COMMENT ON COLUMN usage.snapshot_mark.read_digest IS 'SHA-256 of the bytes that have been read.';
-COMMENT ON COLUMN usage.snapshot_mark.newest_ns IS 'When the latest request among them began, in nanoseconds since 1970 UTC.';
+COMMENT ON COLUMN usage.snapshot_mark.recent_ns IS 'When the latest requests among them began, in nanoseconds since 1970 UTC, in ascending order.';

@@ -28,8 +28,8 @@ class Mark(NamedTuple):
     read_bytes: int
     read_digest: bytes
     """SHA-256 of as many bytes."""
-    newest_ns: int
-    """When the latest request among them began; 0 when there is none."""
+    recent_ns: tuple[int, ...]
+    """When the latest requests among them began, in ascending order; all of them where they are few."""
 
 
 class Decoded(msgspec.Struct, frozen=True, kw_only=True):

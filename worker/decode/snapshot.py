@@ -6,20 +6,43 @@ What of a list has been read before is told by its bytes, and not read again.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 from worker.decode.payload import BRACKET, CHUNK_RECORDS, Decoded, Mark
-from worker.decode.record import BadRecord, BadValueError, Item, Record, Siblings, by_item, get, loads, record_of
+from worker.decode.record import (
+    TIMESTAMP,
+    BadRecord,
+    BadValueError,
+    Item,
+    Record,
+    Siblings,
+    by_item,
+    get,
+    loads,
+    record_of,
+    timestamp_ns,
+)
 from worker.errors import NOT_JSON
 from worker.secret import Keyring
 
 DEPTH_MAX = 100
 """Nothing of a usage payload is nested as deep as this."""
 
+
+DATE_CHARS = len("2026-08-22T12:00")
+TIMESTAMP_BYTES = re.compile(TIMESTAMP.pattern.encode())
+
+RECENT_INSTANTS = 128
+"""How many of the latest instants of a list are kept with its mark: more than are under way at a time."""
+
+HASHING_THREADS = 2
 
 UNREAD_MAX_BYTES = 1 << 24
 """More than this at the end of a list, and it is read from its beginning, a chunk at a time."""
@@ -69,52 +92,68 @@ def decode_snapshot(
     records: list[Record] = []
     bad: list[BadRecord] = []
     read: dict[bytes, Mark] = {}
-    for client_key, model, details in _lists(payload):
-        name = keyring.event_key(f"list\0{client_key}\0{model}") if keyring else b""
-        known = marks.get(name) if marks else None
-        outcomes, mark = _unread(details, client_key, model, known)
-        newest_ns = known.newest_ns if known else 0
-        siblings = Siblings()
-        for outcome in outcomes:
-            if isinstance(outcome, BadRecord):
-                bad.append(outcome)
-            else:
-                records.append(siblings.numbered(outcome))
-                newest_ns = max(newest_ns, outcome.occurred_at_ns)
-            if len(records) + len(bad) >= chunk:
-                yield Decoded(records=records, bad=bad, marks=read)
-                records, bad, read = [], [], {}
-        if keyring and mark and mark != known:
-            read[name] = mark._replace(newest_ns=newest_ns)
+    lists = [_named(keyring, marks or {}, *one) for one in _lists(payload)]
+    with ThreadPoolExecutor(HASHING_THREADS) as threads:
+        for one, (mark, before) in zip(lists, threads.map(_compared, lists), strict=True):
+            siblings, instants = Siblings(), list(one.known.recent_ns if one.known else ())
+            for outcome in _unread(one, before):
+                if isinstance(outcome, BadRecord):
+                    bad.append(outcome)
+                else:
+                    records.append(siblings.numbered(outcome))
+                    instants.append(outcome.occurred_at_ns)
+                if len(records) + len(bad) >= chunk:
+                    yield Decoded(records=records, bad=bad, marks=read)
+                    records, bad, read = [], [], {}
+            if mark and mark != one.known:
+                read[one.name] = mark._replace(recent_ns=tuple(sorted(set(instants))[-RECENT_INSTANTS:]))
     if records or bad or read:
         yield Decoded(records=records, bad=bad, marks=read)
 
 
-def _unread(
-    details: msgspec.Raw | list[Any], client_key: str, model: str, known: Mark | None
-) -> tuple[Iterator[Outcome], Mark | None]:
-    """Return what a list holds beyond what is known of it, and how far it is read then; all of it where in doubt."""
-    if isinstance(details, list):
-        return _details(details, client_key, model), None
-    content = memoryview(details)
+class _List(NamedTuple):
+    """A list of a snapshot, not yet read, and what is known of it; without a name it is not marked."""
+
+    name: bytes
+    client_key: str
+    model: str
+    details: msgspec.Raw | list[Any]
+    known: Mark | None
+
+
+def _named(
+    keyring: Keyring | None, marks: Mapping[bytes, Mark], client_key: str, model: str, details: msgspec.Raw | list[Any]
+) -> _List:
+    name = keyring.event_key(f"list\0{client_key}\0{model}") if keyring else b""
+    return _List(name, client_key, model, details, marks.get(name))
+
+
+def _compared(one: _List) -> tuple[Mark | None, int]:
+    """Return how far a list goes, and how many bytes of it are as they were; in a thread, since it only hashes."""
+    if not one.name or isinstance(one.details, list):
+        return None, 0
+    content = memoryview(one.details)
     end = len(content)
     while end and content[end - 1] in b" \t\r\n":
         end -= 1
     end -= 1  # before the bracket that closes it
     if end <= 1 or content[end] != ord("]"):
-        return _details(details, client_key, model), None
+        return None, 0
+    known = one.known
     before = known.read_bytes if known and known.read_bytes <= end else 0
     digest = sha256(content[:before])
     as_before = known is not None and digest.digest() == known.read_digest
     digest.update(content[before:end])
-    mark = Mark(end, digest.digest(), known.newest_ns if known else 0)
-    if known and as_before:
-        if end == before:
-            return iter(()), mark
-        new = _added(content, before, known, client_key, model)
-        if new is not None:
-            return iter(new), mark
-    return _details(details, client_key, model), mark
+    return Mark(end, digest.digest(), known.recent_ns if known else ()), before if as_before else 0
+
+
+def _unread(one: _List, before: int) -> Iterable[Outcome]:
+    """Return what a list holds beyond the bytes that are as before; all of it where in doubt."""
+    if one.known and before and not isinstance(one.details, list):
+        added = _added(memoryview(one.details), before, one.known, one.client_key, one.model)
+        if added is not None:
+            return added
+    return _details(one.details, one.client_key, one.model)
 
 
 def _added(content: memoryview, before: int, known: Mark, client_key: str, model: str) -> list[Outcome] | None:
@@ -123,22 +162,36 @@ def _added(content: memoryview, before: int, known: Mark, client_key: str, model
     A record that is equal to another of its list counts by its place among such. One that began at an instant at
     which none before it did has none.
     """
-    added = bytes(content[before:]).lstrip()
+    added = bytes(content[before:]).strip()
+    if added == b"]":
+        return []
     if not added.startswith(b",") or len(added) > UNREAD_MAX_BYTES:
         return None
     found = list(_details(msgspec.Raw(b"[" + added[1:]), client_key, model))
-    late = [r for r in found if isinstance(r, Record) and r.occurred_at_ns <= known.newest_ns]
-    if late:
+    instants = {r.occurred_at_ns for r in found if isinstance(r, Record)}
+    if not instants.isdisjoint(known.recent_ns):
+        return None
+    late = [ns for ns in instants if ns < min(known.recent_ns, default=0)]
+    if late and len(known.recent_ns) == RECENT_INSTANTS:
         past = bytes(content[:before])
-        if any(_clock(r.occurred_at_ns) in past for r in late):
+        if any(_names(past, ns) for ns in late):
             return None
     return found
 
 
-def _clock(ns: int) -> bytes:
-    """Return what every writing of an instant contains, whatever its offset: the second with its fraction."""
+def _names(past: bytes, ns: int) -> bool:
+    """Say whether an instant is among the timestamps in some JSON, in whatever offset they are written."""
     second, fraction = divmod(ns % 60_000_000_000, 1_000_000_000)
-    return f":{second:02d}.{fraction:09d}".rstrip("0").rstrip(".").encode()
+    clock = f":{second:02d}.{fraction:09d}".rstrip("0").rstrip(".").encode()  # all writings of it contain this
+    at = past.find(clock, DATE_CHARS)
+    while at >= 0:
+        found = TIMESTAMP_BYTES.match(past, at - DATE_CHARS)
+        if found:
+            with suppress(BadValueError):
+                if timestamp_ns(found[0].decode()) == ns:
+                    return True
+        at = past.find(clock, at + 1)
+    return False
 
 
 def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw | list[Any]]]:
