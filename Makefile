@@ -9,10 +9,10 @@ DEMO := $(if $(wildcard $(VENV)/.dev.lock),dev,demo)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test check format bench faults soak fuzz lock image clean
+.PHONY: FORCE help demo test check format bench bench-compare faults soak fuzz lock image clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.$(DEMO).ready ## Two real passes against a simulated proxy and an embedded PostgreSQL
 	@$(BIN)/worker demo $(DEMO_ARGS)
@@ -35,8 +35,11 @@ format: $(VENV)/.dev.ready ## Rewrite the code the way `make check` wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/.dev.ready ## Measure throughput (BENCH_ARGS="...")
+bench: $(VENV)/.dev.ready ## Measure what is promised of its speed (BENCH_ARGS=--quick for a minute)
 	@$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-compare: $(VENV)/.dev.ready ## Two results of it side by side (BENCH_ARGS="old.json new.json")
+	@$(BIN)/python benchmarks/run.py --compare $(BENCH_ARGS)
 
 faults: $(VENV)/.dev.ready ## A thousand runs in which something goes wrong (FAULTS_ARGS="--runs 50 --seed 7")
 	@$(BIN)/python tests/faults.py $(or $(FAULTS_ARGS),--runs 1000)

@@ -1,98 +1,183 @@
-"""How fast a million records get from answer to committed rollups, against raw COPY of the same rows.
+"""How fast records get from answer to committed rollups, against raw COPY of the same rows, and what else is promised.
 
-    make bench                                # a million records, three runs
-    make bench BENCH_ARGS="--records 100000"  # quicker
+    make bench                                         # a million records, three runs: about 15 minutes
+    make bench BENCH_ARGS=--quick                      # 100,000 records, one run: about a minute
+    make bench BENCH_ARGS="--only P1,P8 --runs 5"
+    make bench-compare BENCH_ARGS="old.json new.json"  # the newest two where none are named; * beyond the spread
 
-Every case runs in a process of its own on a database of its own, on one embedded PostgreSQL with default
-durability, so that its peak memory is its own. The limit is measured in the same run: binary COPY of the very
-rows that the case stored, into the same partitioned table. These machines are noisy: read medians and ratios.
+Every case runs in a process of its own on a database of its own, on one embedded PostgreSQL with default durability.
+The limit is measured in the same run: binary COPY of the very rows that the case stored, into the same partitioned
+table. These machines are noisy: read medians and ratios.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import re
-import resource
+import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psycopg
+import results
+from cases import UPSTREAM
 
-from worker import __version__, database, decode, directory, log
-from worker.config import Prices
+from worker import database
 from worker.embedded import EmbeddedPostgres
-from worker.journal import Journal
-from worker.load import Loader, PassResult, spare_collector
-from worker.traffic import Traffic, queue_item, snapshot
 
-SEED = 7
-ANSWER_RECORDS = 10_000
-UPSTREAM = "bench"
-WAYS = ("queue", "unpriced", "snapshot")
-PRICES = Prices()
+CASES = Path(__file__).with_name("cases.py")
 LIMIT_QUERY = "COPY usage.record FROM STDIN (FORMAT BINARY)"
+STARTS = 7
+MEASURES = {
+    "P1": ("queue ÷ COPY", "≥ 0.5"),
+    "P1b": ("snapshot ÷ COPY", "≥ 0.6"),
+    "P2": ("sustained, records/s", "≥ 40,000"),
+    "P3": ("snapshot, a thousandth new ÷ one scan", "≤ 2"),
+    "P4": ("peak memory", "≤ 1.5 × body, ≤ 150 MB"),
+    "P7": ("bytes on disk a record", "≤ 300"),
+    "P8": ("start to first byte asked, s", "≤ 0.7"),
+}
+Found = dict[str, list[float]]
 
 
 def main() -> None:
     arguments = _arguments()
-    if arguments.case:
-        print(json.dumps(CASES[arguments.case](arguments)))
+    if arguments.compare is not None:
+        print(results.compare(arguments.compare))
         return
     with tempfile.TemporaryDirectory(prefix="worker-bench-") as folder:
         Path(folder).chmod(0o711)
         with EmbeddedPostgres(Path(folder) / "postgres") as server:
             arguments.folder = Path(folder)
+            with psycopg.connect(server.dsn()) as connection:
+                version = connection.info.parameter_status("server_version") or ""
             _child(arguments, "prepare", "")
-            found = [_round(arguments, server, n) for n in range(arguments.runs)]
-    _print(found, arguments)
+            found: Found = {}
+            for number in range(arguments.runs):
+                _round(arguments, server, number, found)
+            if "P2" in arguments.only:
+                _sustained(arguments, server, found)
+            if "P8" in arguments.only:
+                _starts(arguments, server, found)
+    told = {"records": arguments.records, "runs": arguments.runs, "sustain_s": arguments.sustain_s}
+    head = results.header(version.split()[0], told)
+    _print(head, found)
+    measures = {name: {"runs": runs} for name, runs in found.items()}
+    print(f"\nkept in {results.save(head, measures, arguments.results, '-quick' if arguments.quick else '').name}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--sustain-s", type=float, default=300.0)
     parser.add_argument("--quick", action="store_true", help="100,000 records, one run")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--url", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--only", default=",".join(MEASURES), help=f"some of {','.join(MEASURES)}")
+    parser.add_argument("--results", type=Path, default=results.FOLDER, help="where the JSON goes")
+    parser.add_argument("--compare", type=Path, nargs="*", help="two files of results")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.records, arguments.runs = 100_000, 1
+        arguments.records, arguments.runs, arguments.sustain_s = 100_000, 1, 15.0
+    arguments.only = set(arguments.only.split(","))
     return arguments
 
 
-def _round(arguments: argparse.Namespace, server: EmbeddedPostgres, number: int) -> dict[str, Any]:
+def _round(arguments: argparse.Namespace, server: EmbeddedPostgres, number: int, found: Found) -> None:
     """Run each way once, each on a fresh database and followed by its own limit."""
-    results: dict[str, Any] = {}
-    for case in WAYS:
+    wanted = {"queue": {"P1", "P4", "P7"}, "unpriced": {"P1"}, "snapshot": {"P1b", "P3", "P4"}}
+    for case, measures in wanted.items():
+        if not measures & arguments.only:
+            continue
         name = f"{case}_{number}"
-        with psycopg.connect(server.dsn(), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {name}")
-        results[case] = _child(arguments, case, server.url(name))
-        results[f"{case}_limit_s"] = _limit(server.dsn(name))
-        with psycopg.connect(server.dsn(), autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    return results
+        url = _database(server, name)
+        with _Watch(server) as watch:
+            told = _child(arguments, case, url)
+        _note(found, f"{case}, records/s", told["records"] / told["seconds"])
+        _note(found, f"{case}, worker's peak MB", told["peak_bytes"] / 1e6)
+        _note(found, f"{case}, PostgreSQL's peak MB", watch.peak_bytes / 1e6)
+        if case == "snapshot":
+            _note(found, "snapshot, worker's peak ÷ body (P4)", told["peak_bytes"] / told["body_bytes"])
+            _note(found, "snapshot, a thousandth new ÷ one scan (P3)", told["later_seconds"] / told["scan_seconds"])
+        else:
+            _note(found, f"{case}, bytes on disk a record (P7)", _bytes_a_record(server.dsn(name)))
+        limit_s = _limit(server.dsn(name))
+        _note(found, f"{case}, COPY of the same rows, records/s", told["records"] / limit_s)
+        label = {"queue": "queue ÷ COPY (P1)", "snapshot": "snapshot ÷ COPY (P1b)"}.get(case, f"{case} ÷ COPY")
+        _note(found, label, limit_s / told["seconds"])
+        _drop(server, name)
+
+
+def _note(found: Found, name: str, value: float) -> None:
+    found.setdefault(name, []).append(value)
+
+
+def _database(server: EmbeddedPostgres, name: str) -> str:
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        admin.execute("CHECKPOINT")
+    return server.url(name)
+
+
+def _drop(server: EmbeddedPostgres, name: str) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _command(arguments: argparse.Namespace, case: str, url: str) -> list[str]:
+    return [
+        sys.executable,
+        str(CASES),
+        case,
+        str(arguments.folder),
+        url,
+        str(arguments.records),
+        str(arguments.sustain_s),
+    ]
 
 
 def _child(arguments: argparse.Namespace, case: str, url: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--case", case, "--folder", str(arguments.folder), "--url", url]
-    command += ["--records", str(arguments.records)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(_command(arguments, case, url), check=True, stdout=subprocess.PIPE)
     return dict(json.loads(done.stdout))
 
 
+class _Watch:
+    """The most memory that the server's processes had together, what they share counted once; looked at now and then."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self._server, self._done = server, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.peak_bytes = 0
+
+    def _look(self) -> None:
+        while not self._done.wait(1.0):
+            self.peak_bytes = max(self.peak_bytes, sum(_pss_bytes(pid) for pid in self._server.processes()))
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended meanwhile, or is not ours to look at
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
 def _limit(dsn: str) -> float:
-    """Copy out what the case stored, empty the table, and time copying it in again."""
+    """Copy out what the case stored, empty the table, and return the seconds that copying it in again takes."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         with connection.cursor().copy("COPY (SELECT * FROM usage.record) TO STDOUT (FORMAT BINARY)") as out:
             rows = b"".join(bytes(piece) for piece in out)
@@ -105,89 +190,71 @@ def _limit(dsn: str) -> float:
         return time.perf_counter() - started
 
 
-def _prepare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Write the payloads of both ways, from one seeded generator."""
-    usages = Traffic(SEED, start=datetime(2026, 10, 30, tzinfo=UTC)).generate(arguments.records)
-    for n in range(0, len(usages), ANSWER_RECORDS):
-        answer = msgspec.json.encode([queue_item(u) for u in usages[n : n + ANSWER_RECORDS]])
-        (arguments.folder / f"queue-{n:09d}.json").write_bytes(answer)
-    (arguments.folder / "snapshot.json").write_bytes(msgspec.json.encode(snapshot(usages)))
-    return {}
+SELECT_BYTES = """
+SELECT sum(pg_total_relation_size(inhrelid)) / (SELECT count(*) FROM usage.record)
+FROM pg_inherits WHERE inhparent = 'usage.record'::regclass
+"""
 
 
-def _loader(url: str, prices: Prices) -> Loader:
-    log.setup("warning", "auto")
-    spare_collector()  # as the command does
+def _bytes_a_record(dsn: str) -> float:
+    with psycopg.connect(dsn) as connection:
+        return float(connection.execute(SELECT_BYTES).fetchone()[0])
+
+
+def _sustained(arguments: argparse.Namespace, server: EmbeddedPostgres, found: Found) -> None:
+    """Load without a pause while somebody reads dashboards."""
+    url = _database(server, "sustained")
     database.migrate(url)
-    loader = Loader(database.connect(url), UPSTREAM, pepper="", timezone="UTC", prices=prices)
-    mapped = Traffic(SEED)
-    found: list[directory.Credential] = []
-    for endpoint in directory.ENDPOINTS:
-        credentials, _ = directory.parse(endpoint, msgspec.json.encode(mapped.mapping(endpoint)), loader.keyring)
-        found += credentials
-    loader.use(directory.build(found))
-    return loader
+    reader = subprocess.Popen(_command(arguments, "reads", url), stdout=subprocess.PIPE)
+    told = _child(arguments, "sustained", url)
+    read, _ = reader.communicate()
+    _note(found, "sustained, records/s (P2)", told["records"] / told["seconds"])
+    _note(found, "sustained, payloads behind at the end (P2)", told["behind"])
+    _note(found, "sustained, worker's peak MB", told["peak_bytes"] / 1e6)
+    for name, taken in json.loads(read)["reads"].items():
+        _note(found, f"read {name}, p50 ms", statistics.median(taken) * 1000)
+        _note(found, f"read {name}, p99 ms", sorted(taken)[int(len(taken) * 0.99)] * 1000)
+    _drop(server, "sustained")
 
 
-def _queue(arguments: argparse.Namespace, prices: Prices = PRICES) -> dict[str, Any]:
-    loader, result = _loader(arguments.url, prices), PassResult(upstream=UPSTREAM)
-    journal = Journal(arguments.folder, UPSTREAM, 1 << 40)
-    seconds = 0.0
-    for path in sorted(arguments.folder.glob("queue-*.json")):
-        payload = path.read_bytes()
+def _starts(arguments: argparse.Namespace, server: EmbeddedPostgres, found: Found) -> None:
+    """Start the command against something that listens, and time the first byte that it sends."""
+    url = _database(server, "starts")
+    database.migrate(url)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
+        environment = os.environ | {
+            "WORKER_DATABASE_URL": url, "WORKER_DATA_DIR": str(arguments.folder / "data"),
+            "WORKER_UPSTREAM_URL": f"http://127.0.0.1:{listening.getsockname()[1]}",
+            "WORKER_UPSTREAM_KEY": "EXAMPLE", "WORKER_UPSTREAM_NAME": UPSTREAM,
+        }  # fmt: skip
+        for n in range(STARTS + 1):
+            started = time.perf_counter()
+            command = [sys.executable, "-m", "worker", "sync", "--once"]
+            child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            connection, _ = listening.accept()
+            connection.recv(1)
+            taken_s = time.perf_counter() - started
+            child.kill()
+            child.wait()
+            connection.close()
+            if n:  # the first one enters prices
+                _note(found, "start to first byte asked, s (P8)", taken_s)
+    for _ in range(STARTS):
         started = time.perf_counter()
-        entry = journal.keep(payload)
-        loader.load(entry.entry_id, decode.decode_queue(payload), result)
-        journal.drop(entry)
-        seconds += time.perf_counter() - started
-    return _measured(seconds, result, 0)
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        _note(found, "start of Python itself, s", time.perf_counter() - started)
+    _drop(server, "starts")
 
 
-def _unpriced(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The queue once more, without any price: what charging costs is the difference."""
-    return _queue(arguments, Prices(dataset=False))
+def _print(head: dict[str, Any], found: Found) -> None:
+    print(", ".join(f"{name} {value}" for name, value in head.items()))
+    targets = {f"({name})": target for name, (_, target) in MEASURES.items()}
+    print(f"\n{'measure':52}{'median':>12}{'lowest':>12}{'highest':>12}  target")
+    for name, runs in found.items():
+        target = next((target for mark, target in targets.items() if name.endswith(mark)), "")
+        print(f"{name:52}{statistics.median(runs):12,.2f}{min(runs):12,.2f}{max(runs):12,.2f}  {target}")
 
-
-def _snapshot(arguments: argparse.Namespace) -> dict[str, Any]:
-    loader, result = _loader(arguments.url, PRICES), PassResult(upstream=UPSTREAM)
-    path = arguments.folder / "snapshot.json"
-    body = bytearray(path.stat().st_size)
-    with path.open("rb") as file:
-        file.readinto(body)
-    started = time.perf_counter()
-    for n, decoded in enumerate(decode.decode_snapshot(body)):
-        loader.load(f"bench-{n}", decoded, result)
-    return _measured(time.perf_counter() - started, result, len(body))
-
-
-def _measured(seconds: float, result: PassResult, body_bytes: int) -> dict[str, Any]:
-    return {"seconds": seconds, "inserted": result.inserted, "peak_bytes": _peak_bytes(), "body_bytes": body_bytes}
-
-
-def _peak_bytes() -> int:
-    """Return this process's peak memory. Not ru_maxrss where it can be helped: that one survives exec."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _print(found: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
-    versions = f"worker {__version__}, Python {platform.python_version()}"
-    print(f"{versions}, {arguments.records:,} records, medians of {len(found)}")
-    print(f"{'way':10}{'records/s':>12}{'seconds':>10}{'COPY s':>10}{'÷ COPY':>8}{'peak MB':>10}{'÷ body':>8}")
-    for case in WAYS:
-        seconds = statistics.median(f[case]["seconds"] for f in found)
-        limit = statistics.median(f[f"{case}_limit_s"] for f in found)
-        ratio = statistics.median(f[f"{case}_limit_s"] / f[case]["seconds"] for f in found)
-        peak = max(f[case]["peak_bytes"] for f in found)
-        body = found[0][case]["body_bytes"]
-        share = f"{peak / body:8.2f}" if body else " " * 8
-        rate = found[0][case]["inserted"] / seconds
-        print(f"{case:10}{rate:12,.0f}{seconds:10.1f}{limit:10.1f}{ratio:8.2f}{peak / 1e6:10.0f}{share}")
-
-
-CASES = {"prepare": _prepare, "queue": _queue, "unpriced": _unpriced, "snapshot": _snapshot}
 
 if __name__ == "__main__":
     main()

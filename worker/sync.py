@@ -229,19 +229,19 @@ def _pull(loader: Loader, visit: Visit) -> None:
     """Read the queue, or the snapshot where there is no queue; the first pop already counts."""
     if visit.upstream.mode in ("auto", "queue"):
         try:
-            _QueueReader(visit, loader).drain()
+            QueueReader(visit, loader).drain()
         except NotFoundError as e:
             if visit.upstream.mode == "queue":
                 raise _not_offered(visit, e) from e
         else:
             return
     try:
-        _load_snapshot(loader, visit)
+        load_snapshot(loader, visit)
     except NotFoundError as e:
         raise _not_offered(visit, e) from e
 
 
-class _QueueReader:
+class QueueReader:
     """Pops until the queue is empty; each payload durable before it is read, and loaded while the next is fetched."""
 
     def __init__(self, visit: Visit, loader: Loader | None) -> None:
@@ -327,7 +327,7 @@ def _load_kept(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decod
     log.info("journal.loaded", entry=entry.entry_id, bytes=size)
 
 
-def _load_snapshot(loader: Loader, visit: Visit) -> None:
+def load_snapshot(loader: Loader, visit: Visit) -> None:
     """Load what the history has more than last time, or as much as there is time for: it can be asked for again."""
     marks = loader.snapshot_marks()
     body = visit.source.snapshot()
@@ -354,7 +354,7 @@ def _pull_into_journal(visit: Visit) -> None:
         return
     try:
         visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
-        _QueueReader(visit, None).drain()
+        QueueReader(visit, None).drain()
     except NotFoundError:
         return
     except WorkerError as e:
