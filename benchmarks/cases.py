@@ -58,7 +58,6 @@ class Bench:
     def __init__(self, folder: Path, url: str, prices: Prices) -> None:
         log.setup("warning", "auto")
         spare_collector()  # as the command does
-        database.migrate(url)
         self.folder, self.engine = folder, database.connect(url)
         self.loader = Loader(self.engine, UPSTREAM, pepper="", timezone="UTC", prices=prices)
         self.loader.use(directory.build(data.credentials(self.loader.keyring)))

@@ -30,7 +30,8 @@ def header(postgresql: str, arguments: dict[str, Any]) -> dict[str, Any]:
     packages = {name: version(name) for name in ("psycopg", "msgspec", "sqlalchemy")}
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain", "worker") else ""),
+        "commit": (_git("rev-parse", "--short", "HEAD") or "unknown")
+        + ("+" if _git("status", "--porcelain", "worker") else ""),
         "worker": __version__,
         "python": platform.python_version(),
         "postgresql": postgresql,
@@ -43,14 +44,9 @@ def header(postgresql: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(HERE), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    return (
-        done.stdout.strip() or "unknown"
-        if done.returncode == 0 and arguments[0] == "rev-parse"
-        else done.stdout.strip()
-    )
+    command = ["git", "-C", str(HERE), *arguments]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.strip()
 
 
 def save(head: dict[str, Any], measures: dict[str, Any], folder: Path, kind: str) -> Path:
@@ -64,7 +60,7 @@ def save(head: dict[str, Any], measures: dict[str, Any], folder: Path, kind: str
 def compare(paths: list[Path]) -> str:
     """Return two results side by side: the newest two where none are named."""
     chosen = paths or sorted(FOLDER.glob("*.json"), key=lambda p: json.loads(p.read_text())["header"]["at"])[-2:]
-    if len(chosen) != 2:
+    if len(chosen) != len(("old", "new")):
         return f"there are no two results in {FOLDER.name}/ to compare"
     old, new = (json.loads(path.read_text()) for path in chosen)
     lines = [f"old: {chosen[0].name}", f"new: {chosen[1].name}", ""]

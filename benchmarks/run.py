@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import results
@@ -40,7 +40,7 @@ MEASURES = {
     "P1b": ("snapshot ÷ COPY", "≥ 0.6"),
     "P2": ("sustained, records/s", "≥ 40,000"),
     "P3": ("snapshot, a thousandth new ÷ one scan", "≤ 2"),
-    "P4": ("peak memory", "≤ 1.5 × body, ≤ 150 MB"),
+    "P4": ("peak memory", "≤ 1.5 bodies, ≤ 150 MB"),
     "P7": ("bytes on disk a record", "≤ 300"),
     "P8": ("start to first byte asked, s", "≤ 0.7"),
 }
@@ -121,6 +121,8 @@ def _note(found: Found, name: str, value: float) -> None:
 def _database(server: EmbeddedPostgres, name: str) -> str:
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
+    database.migrate(server.url(name))  # here, so that the worker that is measured is one on any day
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute("CHECKPOINT")
     return server.url(name)
 
@@ -148,7 +150,7 @@ def _child(arguments: argparse.Namespace, case: str, url: str) -> dict[str, Any]
 
 
 class _Watch:
-    """The most memory that the server's processes had together, what they share counted once; looked at now and then."""
+    """The most memory that the server's processes had together, what they share counted once; sampled."""
 
     def __init__(self, server: EmbeddedPostgres) -> None:
         self._server, self._done = server, threading.Event()
@@ -159,7 +161,7 @@ class _Watch:
         while not self._done.wait(1.0):
             self.peak_bytes = max(self.peak_bytes, sum(_pss_bytes(pid) for pid in self._server.processes()))
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -204,7 +206,6 @@ def _bytes_a_record(dsn: str) -> float:
 def _sustained(arguments: argparse.Namespace, server: EmbeddedPostgres, found: Found) -> None:
     """Load without a pause while somebody reads dashboards."""
     url = _database(server, "sustained")
-    database.migrate(url)
     reader = subprocess.Popen(_command(arguments, "reads", url), stdout=subprocess.PIPE)
     told = _child(arguments, "sustained", url)
     read, _ = reader.communicate()
@@ -220,7 +221,6 @@ def _sustained(arguments: argparse.Namespace, server: EmbeddedPostgres, found: F
 def _starts(arguments: argparse.Namespace, server: EmbeddedPostgres, found: Found) -> None:
     """Start the command against something that listens, and time the first byte that it sends."""
     url = _database(server, "starts")
-    database.migrate(url)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(60)
         environment = os.environ | {

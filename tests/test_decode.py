@@ -524,8 +524,8 @@ def test_an_alias_that_is_not_told_is_the_model():
 
 
 def test_the_tier_is_the_one_that_was_billed():
-    assert one(service_tier="auto", response_service_tier="priority").labels.service_tier == "priority"
-    assert one(service_tier="auto", response_service_tier="").labels.service_tier == "auto"
+    assert one(service_tier="auto", response_service_tier="priority").service_tier == "priority"
+    assert one(service_tier="auto", response_service_tier="").service_tier == "auto"
 
 
 @steady

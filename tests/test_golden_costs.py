@@ -1321,7 +1321,7 @@ def charged(record):
     """What a record costs by the pure rules alone."""
     labels = record.labels
     subject = Subject(labels.provider, labels.model, labels.alias, (resolution(record).channel.name,))
-    steps = price.ladder(IN_FORCE.values(), subject, labels.service_tier)
+    steps = price.ladder(IN_FORCE.values(), subject, record.service_tier)
     at = (EPOCH + timedelta(microseconds=record.occurred_at_ns // 1000)).astimezone(ZONE)
     return price.cost(steps, at, counts_of(record), labels.outcome)
 

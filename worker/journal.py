@@ -77,7 +77,7 @@ class Journal:
         header = _Header(VERSION, entry_id, len(payload), sha256(payload).hexdigest())
         name = f"{time.time_ns():020d}-{entry_id}{ENTRY}"
         try:
-            self._write(name, _sealed(header) + b"\n" + payload)
+            self._write(name, _sealed(header) + b"\n", payload)
         except OSError as e:
             raise JournalError(f"the journal {self._dir} cannot be written: {e.strerror}") from e
         return JournalEntry(entry_id, name, payload)
@@ -151,14 +151,15 @@ class Journal:
     def _paths(self) -> list[Path]:
         return sorted(self._dir.glob(f"*{ENTRY}"))
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, head: bytes, payload: bytes) -> None:
         temporary = self._dir / f"{name}{TEMPORARY}"
         with self._folder() as folder:
             fcntl.flock(folder, fcntl.LOCK_SH)  # a writer lives: what is temporary is not yet left behind
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
                 with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
-                    file.write(content)
+                    file.write(head)
+                    file.write(payload)
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.rename(self._dir / name)

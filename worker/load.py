@@ -10,7 +10,7 @@ import gc
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
@@ -47,7 +47,7 @@ ALWAYS = datetime.min.replace(tzinfo=UTC)
 NO_OWN_PRICES = Prices()
 DAY_NS = 86_400 * 10**9
 KNOWN_MAX = 1 << 15
-NO_TARIFF = tariff.Tariff((), "", None)
+NO_DIMENSION = register.Dimension(0, 0, "", "", "", "", "")
 
 Span = tuple[int, int]
 """The first and the last of some times, in nanoseconds since 1970 UTC."""
@@ -99,13 +99,13 @@ class _Known:
     head: str
     tail: str
     """What their identity is made of, before and after their time."""
-    service_tier: str
-    reasoning_effort: str
     channel_id: int = 0
     client_key_id: int = 0
     dimension_id: int = 0
     origin_id: int = 0
-    tariff: tariff.Tariff = NO_TARIFF
+    dimension: register.Dimension = NO_DIMENSION
+    tariffs: dict[str, tariff.Tariff] = field(default_factory=dict[str, tariff.Tariff])
+    """What they are charged by, for each service tier."""
 
 
 class Loader:
@@ -306,13 +306,17 @@ class Loader:
         reported, counts = r.reported, r.normalised
         if known.family is not None and not r.classified:
             counts = tokens.normalise(reported, known.family)
+        charged_by = known.tariffs.get(r.service_tier)
+        if charged_by is None:
+            charged_by = self.pricer.tariff(known.dimension, r.service_tier)
+            known.tariffs[r.service_tier] = charged_by
         return store.Row(
             at, r.latency_ms, r.ttft_ms,
             reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
             known.dimension_id, known.origin_id, r.status_code,
             self.keyring.event_key(r.identity(known.head, known.tail)), known.resolution.rule, r.request_id,
-            known.service_tier, known.reasoning_effort, r.error,
-            *known.tariff.charge(at, counts),
+            r.service_tier, r.reasoning_effort, r.error,
+            *charged_by.charge(at, counts),
         )  # fmt: skip
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:
@@ -347,9 +351,8 @@ class Loader:
             resolution = self.resolve(origin, labels.provider)
             head, tail = labels.identity(self.upstream, self.keyring)
             known = self._known[labels] = _Known(
-                origin, resolution, of_credential(labels.provider, labels.model, resolution), head, tail,
-                labels.service_tier, labels.reasoning_effort,
-            )  # fmt: skip
+                origin, resolution, of_credential(labels.provider, labels.model, resolution), head, tail
+            )
         return known
 
     def _name(self, spans: Mapping[decode.Labels, Span]) -> None:
@@ -408,7 +411,7 @@ class Loader:
         for labels, dimension in changed.items():
             known = self._known[labels]
             known.dimension_id, known.origin_id = self._dimensions[dimension], self._origins[known.origin]
-            known.tariff = self.pricer.tariff(dimension, known.service_tier)
+            known.dimension, known.tariffs = dimension, {}
 
     def _make_partitions(self, records: Iterable[decode.Record]) -> None:
         days = {r.occurred_at_ns // DAY_NS for r in records}

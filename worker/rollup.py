@@ -6,11 +6,11 @@ survives when records are dropped. `differences` proves that rollups are the sum
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import defaultdict
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import localcontext
+from itertools import accumulate
 from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -48,23 +48,29 @@ class Deltas(NamedTuple):
 
 def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
     """Sum what `rows` add to the hours, and to the days of `zone`."""
-    places: dict[int, tuple[datetime, date]] = {}
-    groups: defaultdict[tuple[tuple[datetime, date], int], list[Row]] = defaultdict(list)
+    places: dict[int, int] = {}
+    numbers: dict[tuple[datetime, date], int] = {}
+    sums: dict[tuple[int, int], list[int]] = {}
     for row in rows:
         # Every zone's offset is a multiple of a quarter of an hour: within one, hour and day are the same for all.
         quarter = int(row.occurred_at.timestamp()) // QUARTER_S
         place = places.get(quarter)
         if place is None:
-            place = places[quarter] = buckets(row.occurred_at, zone)
-        groups[place, row.dimension_id].append(row)
+            place = places[quarter] = numbers.setdefault(buckets(row.occurred_at, zone), len(numbers))
+        key = (place, row.dimension_id)
+        known = sums.get(key)
+        if known is None:
+            known = sums[key] = [0] * WIDTH
+        _count(known, row)
     hourly: Sums = {}
     daily: Sums = {}
+    buckets_of = list(numbers)
     with localcontext(EXACT):
-        for ((hour, day), dimension_id), group in groups.items():
-            measures = _measures(group)
-            for sums, key in ((hourly, (hour, dimension_id)), (daily, (day, dimension_id))):
-                before = sums.get(key)
-                sums[key] = measures if before is None else tuple(map(add, before, measures))
+        for (place, dimension_id), counted in sums.items():
+            measures = _measures(counted)
+            for into, bucket in zip((hourly, daily), buckets_of[place], strict=True):
+                before = into.get((bucket, dimension_id))
+                into[bucket, dimension_id] = measures if before is None else tuple(map(add, before, measures))
     return Deltas(hourly, daily)
 
 
@@ -86,19 +92,46 @@ def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
     return _hour(at.astimezone(UTC)), at.astimezone(zone).date()
 
 
-def _measures(rows: Sequence[Row]) -> tuple[Any, ...]:
-    """Return what some records add to the measures; usage.record_measure says the same of each in SQL."""
-    _, latency, ttft, *tokens = zip(*rows, strict=True)
-    cost, actual, cache_read, cache_write = tokens[19:23]
-    measured, first_tokens = sorted(ms for ms in latency if ms is not None), [ms for ms in ttft if ms is not None]
-    return (
-        len(rows),
-        *map(sum, tokens[:10]),
-        *(usd(sum(pico for pico in costs if pico)) for costs in (cost, actual, cache_read, cache_write)),
-        cost.count(None),
-        sum(measured), len(measured), sum(first_tokens), len(first_tokens),
-        *(bisect_right(measured, bound) for bound in LATENCY_BOUNDS_MS),
-    )  # fmt: skip
+def _count(sums: list[int], row: Row) -> None:
+    """Add one record to sums: requests, ten counts of tokens, four costs, and what `_measures` makes of the rest."""
+    (_, latency, ttft, reported_input, output, reasoning, cached, total, uncached, cache_read, cache_write, billed,
+     unclassified, *_, cost, actual, read_cost, write_cost, _) = row  # fmt: skip
+    sums[0] += 1
+    sums[1] += reported_input
+    sums[2] += output
+    sums[3] += reasoning
+    sums[4] += cached
+    sums[5] += total
+    sums[6] += uncached
+    sums[7] += cache_read
+    sums[8] += cache_write
+    sums[9] += billed
+    sums[10] += unclassified
+    if cost is None:
+        sums[15] += 1
+    else:
+        sums[11] += cost
+        sums[12] += actual or 0
+        sums[13] += read_cost or 0
+        sums[14] += write_cost or 0
+    if ttft is not None:
+        sums[17] += ttft
+        sums[18] += 1
+    if latency is not None:
+        sums[16] += latency
+        sums[FIRST_PLACE + bisect_left(LATENCY_BOUNDS_MS, latency)] += 1
+
+
+FIRST_PLACE = 19
+"""Where the counts of latencies begin: one for each place among the bounds, and one beyond the last."""
+
+WIDTH = FIRST_PLACE + len(LATENCY_BOUNDS_MS) + 1
+
+
+def _measures(sums: Sequence[int]) -> tuple[Any, ...]:
+    """Return sums of records as the measures of a rollup; usage.record_measure says the same of each in SQL."""
+    *up_to, everything = accumulate(sums[FIRST_PLACE:])
+    return (*sums[:11], *map(usd, sums[11:15]), sums[15], sums[16], everything, sums[17], sums[18], *up_to)
 
 
 # -- adding -----------------------------------------------------------------------------------------------------

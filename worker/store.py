@@ -171,55 +171,43 @@ def insert_records(connection: Connection, batch_id: int, rows: Sequence[Row], *
     """
     if not rows:
         return []
-    packed = _packed(rows, batch_id)
-    if all_new and _copied(connection, packed):
+    if all_new and _copied(connection, rows, batch_id):
         return list(rows)
     with connection.cursor(binary=True) as cursor:
-        new = {key for (key,) in cursor.execute(INSERT_NEW, _staged(connection, packed))}
+        new = {key for (key,) in cursor.execute(INSERT_NEW, _staged(connection, rows, batch_id))}
     if len(new) == len(rows):
         return list(rows)
     return [row for row in rows if _taken(new, row.event_key)]
 
 
-def _copied(connection: Connection, packed: Sequence[Packed]) -> bool:
+def _copied(connection: Connection, rows: Sequence[Row], batch_id: int) -> bool:
     """Copy rows into the table of records; False, and nothing done, when one of them is there already."""
     try:
         with connection.transaction():
-            _copy(connection, COPY_RECORDS, packed)
+            _copy(connection, COPY_RECORDS, rows, batch_id)
     except psycopg.errors.UniqueViolation:
         return False
     return True
 
 
-def _staged(connection: Connection, packed: Sequence[Packed]) -> dict[str, Any]:
+def _staged(connection: Connection, rows: Sequence[Row], batch_id: int) -> dict[str, Any]:
     """Copy rows into the staging table and return the bounds of their time, by which partitions are left out."""
     connection.execute(CREATE_STAGE)
-    _copy(connection, COPY_STAGE, packed)
-    return {"first_at": min(row[0] for row in packed), "last_at": max(row[0] for row in packed)}
+    _copy(connection, COPY_STAGE, rows, batch_id)
+    return {"first_at": min(row.occurred_at for row in rows), "last_at": max(row.occurred_at for row in rows)}
 
 
-def _copy(connection: Connection, query: LiteralString, packed: Sequence[Packed]) -> None:
+def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], batch_id: int) -> None:
     with connection.cursor() as cursor:
         cursor.adapters.register_dumper(bytes, BytesBinaryDumper)  # the default one for bytea is written in Python
         with cursor.copy(query) as copy:
             copy.set_types(RECORD_TYPES)
             write = copy.write_row
-            for row in packed:
-                write(row)
-
-
-Packed = tuple[Any, ...]
-
-
-def _packed(rows: Iterable[Row], batch_id: int) -> list[Packed]:
-    """Return rows as they are copied: the values of the columns, then the batch they came with."""
-    packed: list[Packed] = []
-    for row in rows:
-        cost, actual, read, write, price_id = row[22:]
-        own = _numeric(cost)
-        real = own if actual == cost else _numeric(actual)
-        packed.append((*row[:22], own, real, _numeric(read), _numeric(write), price_id, batch_id))
-    return packed
+            for row in rows:
+                cost, actual, cache_read, cache_write, price_id = row[22:]
+                own = _numeric(cost)
+                real = own if actual == cost else _numeric(actual)
+                write((*row[:22], own, real, _numeric(cache_read), _numeric(cache_write), price_id, batch_id))
 
 
 NUMERIC = struct.Struct(">hhHh5h")
@@ -337,7 +325,7 @@ WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
 def move(connection: Connection, rows: Sequence[Row]) -> None:
     """Give stored records the dimension, the rule, the exclusive counts and the costs that `rows` have."""
     if rows:
-        connection.execute(MOVE, _staged(connection, _packed(rows, 0)))
+        connection.execute(MOVE, _staged(connection, rows, 0))
 
 
 MOVE_DIMENSIONS = """

@@ -274,20 +274,23 @@ class QueueReader:
             self._result.possible_loss += 1
             payload, lost = e.body, e
         self._result.mode = "queue"
-        decoded = self._kept(payload)
+        entry, decoded = self._kept(payload)
+        del payload  # it is on disk, and the next one will be as large
         self._visit.beat()
+        if entry is not None and self._loader is not None:
+            self._loading.begin(partial(_load_entry, self._loader, self._visit, entry, decoded))
         if lost is not None:
             raise lost
         if not decoded.complete:
             raise UpstreamAnswerError("the answer is not a JSON array of records; it is in quarantine", endpoint=QUEUE)
         return decoded.elements
 
-    def _kept(self, payload: bytes) -> decode.Decoded:
-        """Make a payload durable, then read it, and begin to load it."""
+    def _kept(self, payload: bytes) -> tuple[JournalEntry | None, decode.Decoded]:
+        """Make a payload durable, then read it; return its place in the journal and what is in it."""
         if payload.strip() in (b"", b"[]", b"null"):
-            return decode.Decoded(records=[], bad=[])
+            return None, decode.Decoded(records=[], bad=[])
         try:
-            entry = self._journal.keep(payload)
+            entry = self._journal.keep(payload).bare()
         except JournalError:
             if self._loader is not None:  # these bytes exist nowhere else: the database at least may have them
                 try:
@@ -295,10 +298,7 @@ class QueueReader:
                 finally:
                     self._loader.load(uuid.uuid4().hex, decode.decode_queue(payload), self._result)
             raise
-        decoded = decode.decode_queue(payload)
-        if self._loader is not None:
-            self._loading.begin(partial(_load_entry, self._loader, self._visit, entry.bare(), decoded))
-        return decoded
+        return entry, decode.decode_queue(payload)
 
 
 def _load_entry(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decode.Decoded) -> None:

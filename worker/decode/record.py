@@ -55,8 +55,6 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True, gc=Fals
     source: str
     outcome: Outcome
     failed: bool
-    service_tier: str
-    reasoning_effort: str
     family: Family
     """Which token arithmetic the record follows by itself, whatever its credential says."""
 
@@ -84,6 +82,8 @@ class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
     labels: Labels
     occurred_at_ns: int
     request_id: str
+    service_tier: str
+    reasoning_effort: str
     status_code: int | None
     error: str | None
     latency_ms: int | None
@@ -283,7 +283,7 @@ def _whole(value: Any) -> Any:
 
 _said = attrgetter(
     "api_key", "model", "alias", "provider", "endpoint", "auth_type", "auth_index", "source", "failed", "generate",
-    "service_tier", "response_service_tier", "reasoning_effort", "executor_type",
+    "executor_type",
 )  # fmt: skip
 
 
@@ -305,6 +305,8 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         labels,
         timestamp_ns(item.timestamp),
         text(item.request_id),
+        text(item.response_service_tier or item.service_tier),
+        text(item.reasoning_effort),
         status if status and 0 < status < 1000 else None,  # noqa: PLR2004  # three digits
         _error_class(fail, status) if item.failed else None,
         _measured(item.latency_ms),
@@ -339,8 +341,6 @@ def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str) -> L
         source=clean((item.source or "").strip()),
         outcome="warmup" if item.generate is False else "failed" if item.failed else "success",
         failed=bool(item.failed),
-        service_tier=text(item.response_service_tier or item.service_tier),
-        reasoning_effort=text(item.reasoning_effort),
         family=family(item.provider or "", item.executor_type or "", name),
     )
     if max(len(value) for value in said if isinstance(value, str)) <= TEXT_MAX_CHARS:
