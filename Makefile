@@ -9,7 +9,7 @@ DEMO := $(if $(wildcard $(VENV)/.dev.lock),dev,demo)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: FORCE help demo test check format bench bench-compare faults soak fuzz lock image clean
+.PHONY: FORCE help demo test check format bench bench-compare scale faults soak fuzz lock image clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench: $(VENV)/.dev.ready ## Measure what is promised of its speed (BENCH_ARGS=-
 
 bench-compare: $(VENV)/.dev.ready ## Two results of it side by side (BENCH_ARGS="old.json new.json")
 	@$(BIN)/python benchmarks/run.py --compare $(BENCH_ARGS)
+
+scale: $(VENV)/.dev.ready ## The same with 50 million records stored (SCALE_ARGS="--records 1000000")
+	@$(BIN)/python benchmarks/scale.py $(SCALE_ARGS)
 
 faults: $(VENV)/.dev.ready ## A thousand runs in which something goes wrong (FAULTS_ARGS="--runs 50 --seed 7")
 	@$(BIN)/python tests/faults.py $(or $(FAULTS_ARGS),--runs 1000)

@@ -11,6 +11,7 @@ import statistics
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import data
 import msgspec
 import psycopg
 
-from worker import database, directory, log, sync
+from worker import database, decode, directory, log, sync
 from worker.config import Config, Prices
 from worker.journal import Journal
 from worker.load import Loader, PassResult, spare_collector
@@ -77,6 +78,13 @@ class Bench:
         started = time.perf_counter()
         sync.QueueReader(visit, self.loader).drain()
         return time.perf_counter() - started - source.preparing_s, visit.result.inserted
+
+    def load(self, answer: bytes) -> float:
+        """Load one answer by itself; return the seconds."""
+        result = PassResult(upstream=UPSTREAM)
+        started = time.perf_counter()
+        self.loader.load(uuid.uuid4().hex, decode.decode_queue(answer), result)
+        return time.perf_counter() - started
 
     def read(self, name: str) -> tuple[float, int, int]:
         """Read a snapshot; return seconds, how many records were new, and its size in bytes."""
@@ -164,6 +172,25 @@ def sustained(folder: Path, url: str, _: int, sustain_s: float) -> dict[str, Any
             "peak_bytes": peak_bytes()}  # fmt: skip
 
 
+def batches(folder: Path, url: str, _: int, sustain_s: float) -> dict[str, Any]:
+    """Load answer after answer, then the same ones again, then some 30 days late; return the seconds of each.
+
+    With `sustain_s`, load new ones for so long instead.
+    """
+    bench = Bench(folder, url, Prices())
+    until = time.monotonic() + sustain_s
+    found: dict[str, list[float]] = {"new": [], "again": [], "late": []}
+    for replay in range(10_000 if sustain_s else 1):
+        for answer in data.answers(folder):
+            found["new"].append(bench.load(data.shifted(answer, replay * data.DAYS) if replay else answer))
+            if sustain_s and time.monotonic() > until:
+                return {"batches": found}
+    for answer in data.answers(folder):
+        found["again"].append(bench.load(answer))
+        found["late"].append(bench.load(data.shifted(answer, -30)))
+    return {"batches": found}
+
+
 READS = {
     "by channel and model, 30 days": """
         SELECT channel, model, sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily
@@ -206,7 +233,7 @@ def peak_bytes() -> int:
 
 
 CASES = {"prepare": prepare, "queue": queue, "unpriced": unpriced, "snapshot": snapshot, "sustained": sustained,
-         "reads": reads}  # fmt: skip
+         "batches": batches, "reads": reads}  # fmt: skip
 
 if __name__ == "__main__":
     case, where, database_url, count, seconds_long = sys.argv[1:]
