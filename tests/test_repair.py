@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -885,6 +887,21 @@ def test_a_rename_that_is_followed_while_an_import_runs_holds_for_the_import_too
     for decoded in batches(calls(700)[400:]):
         importing.load(uuid4().hex, decoded, PassResult(upstream="default"))
     books.require_exactly(on(calls(700), "OpenRouter", "OpenRouter EU", "OpenRouter EU"))
+
+
+def test_an_import_that_began_before_the_proxy_was_ever_asked_finds_its_channels_all_the_same(books, tmp_path):
+    some = calls(400)
+    file = tmp_path / "export.jsonl"
+    file.write_text("\n".join(json.dumps(traffic.queue_item(call)) for call in some))
+    with proxy("queue") as simulator, ExitStack() as stack:
+        with books.holding("SELECT usage.ensure_record_partition('2026-08-01')", "COMMIT", "LOCK usage.daily"):
+            importing = stack.enter_context(books.starting(None, "import", "--json", str(file)))
+            books.wait_until_it_waits()
+            books.sync(simulator)  # learns the directory, and finds nothing to resolve yet
+        finished = importing.wait()
+        assert finished.code == 0, finished.stderr
+        assert finished.json[0]["resolved"] > 0
+        books.require_exactly(some)
 
 
 @pytest.mark.parametrize("everything", [False, True])

@@ -6,15 +6,17 @@ import gzip
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, store
+from worker import database, decode, repair, store
 from worker.config import Config
 from worker.errors import UsageError
 from worker.load import Loader, PassResult, open_loader
+from worker.overlap import Overlap
 from worker.sync import concluded, noted
 
 SNAPSHOT_MARK = re.compile(rb'"(?:apis|usage)"\s*:')
@@ -47,15 +49,23 @@ def import_files(
     def work() -> None:
         for path in files:
             try:
-                for decoded in _read_file(path):
-                    loader.load(uuid.uuid4().hex, decoded, result)
-                    if progress is not None:
-                        progress(result.pulled)
+                with Overlap() as loading:
+                    for decoded in _read_file(path):
+                        loading.begin(partial(_load_part, loader, decoded, result, progress))
             except (OSError, EOFError, decode.BadValueError) as e:
                 raise UsageError(f"{path}: {e}") from e
+        # A pass that learned more meanwhile has looked at what was stored by then; the rest is up to us.
+        if loader.relearn():
+            result.resolved = sum(repair.resolve_again(loader).moves.values())
 
     noted(loader, None, result, work)
     return concluded(result)
+
+
+def _load_part(loader: Loader, decoded: decode.Decoded, result: PassResult, progress: Progress | None) -> None:
+    loader.load(uuid.uuid4().hex, decoded, result)
+    if progress is not None:
+        progress(result.pulled)
 
 
 def retry_quarantined(config: Config, engine: Engine, ids: Sequence[int]) -> list[PassResult]:

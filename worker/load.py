@@ -220,6 +220,15 @@ class Loader:
         result.quarantined += aside + (len(rows) - len(kept) if released else 0)
         result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
 
+    def relearn(self) -> bool:
+        """Resolve by what the database lists now; return whether that is something else than before."""
+        with database.transaction(self.engine) as connection:
+            listed = directory.build(*roster.load_credentials(connection, self.upstream_id))
+        changed = listed != self.directory
+        if changed:
+            self.use(listed)
+        return changed
+
     def snapshot_marks(self) -> dict[bytes, decode.Mark]:
         """Return how far the lists of the proxy's snapshot have been read and stored."""
         with database.transaction(self.engine) as connection:
