@@ -29,7 +29,6 @@ from worker import database
 from worker.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).parent
-BATCHES = 20
 FEW = 1_000_000
 Found = dict[str, list[float]]
 
@@ -45,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=50_000_000)
     parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--batches", type=int, default=20, help="how many batches are loaded of each kind")
     parser.add_argument("--sustain-s", type=float, default=60.0, help="how long dashboards are read while loading")
     parser.add_argument("--results", type=Path, default=results.FOLDER, help="where the JSON goes")
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
         with EmbeddedPostgres(folder / "postgres") as server:
             with psycopg.connect(server.dsn()) as connection:
                 version = connection.info.parameter_status("server_version") or ""
-            _case(folder, "prepare", "", BATCHES * 10_000, 0)
+            _case(folder, "prepare", "", arguments.batches * 10_000, 0)
             _loads(found, folder, _filled(server, "empty", 0, 0, found), "none stored")
             few = min(FEW, arguments.records // 10)
             small = _filled(server, "few", few, max(31, arguments.days * few // arguments.records), found)
