@@ -40,7 +40,7 @@ INSERT INTO usage.record (
     channel_rule, request_id, service_tier, reasoning_effort, error,
     cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id)
 SELECT
-    %(since)s + (n + luck[1]) * %(step)s, latency, latency / 7,
+    %(since)s + (n + luck[1]) / %(records)s * (%(until)s - %(since)s), latency, latency / 7,
     input, output, output / 3, cached, input + output,
     input - cached, cached, 0, output, 0,
     1, 1 + (luck[2] ^ 3 * %(dimensions)s)::int %% %(dimensions)s, 1 + n %% 40, 200,
@@ -73,8 +73,7 @@ def fill(dsn: str, records: int, days: int) -> None:
         while day <= LAST:
             until = min((day.replace(day=1) + timedelta(days=32)).replace(day=1), LAST + timedelta(days=1))
             upto = round(records * ((until - first) / timedelta(days=days)))
-            step = (until - day) / (upto - done)
-            _month(connection, day, until, {"records": upto - done, "step": step, "dimensions": dimensions})
+            _month(connection, day, until, {"records": upto - done, "dimensions": dimensions})
             done, day = upto, until
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
