@@ -58,8 +58,9 @@ Done = TypeVar("Done")
 def _walk(engine: Engine, step: Callable[[database.Connection, Key], tuple[Done, Key | None]]) -> Iterator[Done]:
     """Go through records in batches of a transaction each, and yield what each came to.
 
-    When it is interrupted, what is done is done, and walking again does the rest. A step returns the key of its last
-    record; None when there are no more.
+    When it is interrupted, what is done is done, and walking again does the rest. A step returns the key to go on
+    behind; None when there are no more. It looks at one day at most, and at none without records that it wants: what
+    it costs is told by them, not by all of history.
     """
     after: Key | None = (BEGINNING, b"")
     while after is not None:
@@ -71,8 +72,9 @@ def _walk(engine: Engine, step: Callable[[database.Connection, Key], tuple[Done,
         yield done
 
 
-def _last(found: Sequence[store.Stored]) -> Key | None:
-    return (found[-1].row.occurred_at, found[-1].row.event_key) if len(found) == BATCH_RECORDS else None
+def _next(found: Sequence[store.Stored], day: tuple[datetime, datetime]) -> Key:
+    """Return where to go on: behind the last record, or behind the day when it has no more."""
+    return (found[-1].row.occurred_at, found[-1].row.event_key) if len(found) == BATCH_RECORDS else (day[1], b"")
 
 
 def _change(connection: database.Connection, changed: Sequence[tuple[store.Row, store.Row]], zone: ZoneInfo) -> None:
@@ -135,14 +137,14 @@ def _resolve_step(
 ) -> tuple[tuple[int, Counter[Move]], Key | None]:
     channel_ids = roster.ids_of_kind(connection, loader.upstream_id, None if everything else "unknown")
     dimensions = register.dimensions_of(connection, channel_ids)
-    span = rollup.span_of(connection, list(dimensions)) if dimensions else None
-    if span is None:
+    day = rollup.next_day(connection, list(dimensions), loader.zone, after[0])
+    if day is None:
         return (0, Counter()), None
-    found = store.stored(connection, list(dimensions), span, after, BATCH_RECORDS)
+    found = store.stored(connection, list(dimensions), day, after, BATCH_RECORDS)
     pending, moves = _changed(connection, loader, found, dimensions, dry_run=dry_run)
     if not dry_run:
         _change(connection, _booked(connection, loader, pending), loader.zone)
-    return (len(found), moves), _last(found)
+    return (len(found), moves), _next(found, day)
 
 
 def _booked(
@@ -293,12 +295,12 @@ def _reprice_step(
     dimensions = register.dimensions_of(connection, channel_ids)
     if selection.model is not None:
         dimensions = {i: d for i, d in dimensions.items() if price.named(selection.model, d.model)}
-    span = rollup.span_of(connection, list(dimensions)) if dimensions else None
-    if span is None:
+    begin = rollup.day_bounds(selection.since, zone)[0] if selection.since else BEGINNING
+    end = rollup.day_bounds(selection.until, zone)[0] if selection.until else END
+    day = rollup.next_day(connection, list(dimensions), zone, max(begin, after[0]))
+    if day is None or day[0] >= end:
         return [], None
-    begin = rollup.day_bounds(selection.since, zone)[0] if selection.since else span[0]
-    end = rollup.day_bounds(selection.until, zone)[0] if selection.until else span[1]
-    within = (max(begin, span[0]), min(end, span[1]))
+    within = (max(begin, day[0]), min(end, day[1]))
     found = store.stored(connection, list(dimensions), within, after, BATCH_RECORDS, unpriced=selection.unpriced)
     pricer.learn(connection, {dimensions[s.row.dimension_id] for s in found})
     records: list[tuple[str, store.Row, store.Row]] = []
@@ -309,7 +311,7 @@ def _reprice_step(
     changed = [(before, becomes) for _, before, becomes in records if before != becomes]
     if changed and not dry_run:
         _change(connection, changed, zone)
-    return records, _last(found)
+    return records, _next(found, day)
 
 
 # -- linked channels --------------------------------------------------------------------------------------------

@@ -262,6 +262,23 @@ def span_of(connection: Connection, dimension_ids: Sequence[int]) -> tuple[datet
     return (row[0], row[1]) if row and row[0] is not None else None
 
 
+SELECT_NEXT_DAY = """
+SELECT day FROM usage.daily
+WHERE day >= %(first)s AND dimension_id = ANY(%(dimensions)s)
+ORDER BY day
+LIMIT 1
+"""
+
+
+def next_day(
+    connection: Connection, dimension_ids: Sequence[int], zone: ZoneInfo, at: datetime
+) -> tuple[datetime, datetime] | None:
+    """Return the bounds of the first day, from the one that `at` lies in, on which these dimensions have records."""
+    arguments = {"first": at.astimezone(zone).date(), "dimensions": list(dimension_ids)}
+    row = connection.execute(SELECT_NEXT_DAY, arguments).fetchone()
+    return day_bounds(row[0], zone) if row else None
+
+
 # -- proof ------------------------------------------------------------------------------------------------------
 
 EXTENT = """
