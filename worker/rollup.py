@@ -25,6 +25,9 @@ LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300
 
 QUARTER_S = 15 * 60
 
+DAYS_AT_ONCE = 7
+"""How many days are compared with their records in one statement."""
+
 # The columns of a rollup after its bucket and dimension_id, in the order of the tables.
 MEASURES = (
     "requests",
@@ -338,11 +341,13 @@ def differences(connection: Connection, zone: ZoneInfo, since: date | None, unti
     complete_from = register.records_complete_from(connection)
     first = max(filter(None, (since, complete_from)), default=None)
     days = covered_days(connection, zone, first, until)
-    if not days:
-        return
-    span = _span(days, zone)
-    yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, span).fetchall())
-    yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, span).fetchall())
+    reached = datetime.min.replace(tzinfo=UTC)
+    for n in range(0, len(days), DAYS_AT_ONCE):  # each part fits into memory, however long history is
+        span = _span(days[n : n + DAYS_AT_ONCE], zone)
+        span["since"] = max(span["since"], reached)  # an hour that lies in two days is compared once
+        reached = span["until"]
+        yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, span).fetchall())
+        yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, span).fetchall())
 
 
 # Writers of rollups wait, readers do not: what a writer adds afterwards is of records that were not seen here.
