@@ -228,6 +228,22 @@ def test_a_directory_that_the_database_refuses_keeps_no_usage_away(books):
         require_all_is_well(books, simulator, calls(100))
 
 
+def test_records_under_a_name_that_postgresql_refuses_are_set_aside_and_no_other(books):
+    some = calls(300)
+    refused = [call for call in some if call.model == some[0].model]
+    books.ask(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF NEW.model = '{some[0].model}' THEN RAISE EXCEPTION 'no such name' USING ERRCODE = '22021'; END IF; "
+        "RETURN NEW; END $$;"
+        "CREATE TRIGGER refuse BEFORE INSERT ON usage.dimension FOR EACH ROW EXECUTE FUNCTION public.refuse();"
+    )
+    with proxy("queue", some) as simulator:
+        finished = books.worker(simulator, *SYNC)
+    assert (finished.code, finished.json[0]["quarantined"]) == (6, len(refused))
+    books.require_exactly([call for call in some if call.model != some[0].model])
+    assert books.ask("SELECT count(*) FROM usage.record WHERE dimension_id = 0 OR origin_id = 0") == [(0,)]
+
+
 def test_a_refused_batch_that_is_met_again_is_not_loaded_twice(books, tmp_path):
     some = calls(200)
     books.ask(REFUSE % some[42].request_id)

@@ -99,8 +99,6 @@ class _Known:
     head: str
     tail: str
     """What their identity is made of, before and after their time."""
-    channel_id: int = 0
-    client_key_id: int = 0
     dimension_id: int = 0
     origin_id: int = 0
     dimension: register.Dimension = NO_DIMENSION
@@ -391,8 +389,7 @@ class Loader:
             known = self._known[labels]
             channel = known.resolution.channel
             ids = (channel_ids[channel.kind, channel.identity], key_ids[self.keyring.digest(labels.client_key)])
-            if ids != (known.channel_id, known.client_key_id):
-                known.channel_id, known.client_key_id = ids
+            if ids != known.dimension[:2]:
                 changed[labels] = register.Dimension(
                     *ids, labels.provider, labels.endpoint, labels.model, labels.alias, labels.outcome
                 )
