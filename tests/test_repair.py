@@ -894,7 +894,8 @@ def test_an_import_that_began_before_the_proxy_was_ever_asked_finds_its_channels
     file = tmp_path / "export.jsonl"
     file.write_text("\n".join(json.dumps(traffic.queue_item(call)) for call in some))
     with proxy("queue") as simulator, ExitStack() as stack:
-        with books.holding("SELECT usage.ensure_record_partition('2026-08-01')", "COMMIT", "LOCK usage.daily"):
+        writing = "LOCK usage.daily IN SHARE MODE"  # to be read it stays
+        with books.holding("SELECT usage.ensure_record_partition('2026-08-01')", "COMMIT", writing):
             importing = stack.enter_context(books.starting(None, "import", "--json", str(file)))
             books.wait_until_it_waits()
             books.sync(simulator)  # learns the directory, and finds nothing to resolve yet

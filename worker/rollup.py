@@ -9,15 +9,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import localcontext
 from itertools import accumulate
 from operator import add, sub
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from worker import register
+from worker import register, store
 from worker.database import Connection
-from worker.price import EXACT, usd
+from worker.price import pico
 from worker.store import Row
 
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
@@ -39,11 +38,11 @@ MEASURES = (
     "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s",
 )  # fmt: skip
 
-Sums = dict[tuple[Any, int], tuple[Any, ...]]
+Sums = dict[tuple[Any, int], tuple[int, ...]]
 
 
 class Deltas(NamedTuple):
-    """What to add to the rollups: measures by (hour or day, dimension)."""
+    """What to add to the rollups: measures by (hour or day, dimension), costs in units of 1e-12 US dollars."""
 
     hourly: Sums
     daily: Sums
@@ -65,22 +64,21 @@ def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
         if known is None:
             known = sums[key] = [0] * WIDTH
         _count(known, row)
-    hourly: Sums = {}
-    daily: Sums = {}
+    hours: dict[tuple[datetime, int], list[int]] = {}
+    days: dict[tuple[date, int], list[int]] = {}
     buckets_of = list(numbers)
-    with localcontext(EXACT):
-        for (place, dimension_id), counted in sums.items():
-            measures = _measures(counted)
-            for into, bucket in zip((hourly, daily), buckets_of[place], strict=True):
-                before = into.get((bucket, dimension_id))
-                into[bucket, dimension_id] = measures if before is None else tuple(map(add, before, measures))
-    return Deltas(hourly, daily)
+    for (place, dimension_id), counted in sums.items():
+        hour, day = buckets_of[place]
+        before = hours.get((hour, dimension_id))
+        hours[hour, dimension_id] = counted if before is None else list(map(add, before, counted))
+        before = days.get((day, dimension_id))
+        days[day, dimension_id] = counted if before is None else list(map(add, before, counted))
+    return Deltas({key: _measures(c) for key, c in hours.items()}, {key: _measures(c) for key, c in days.items()})
 
 
 def difference(new: Deltas, old: Deltas) -> Deltas:
     """Return what turns `old` into `new`: added where it comes, taken away where it was."""
-    with localcontext(EXACT):
-        return Deltas(_less(new.hourly, old.hourly), _less(new.daily, old.daily))
+    return Deltas(_less(new.hourly, old.hourly), _less(new.daily, old.daily))
 
 
 def _less(new: Sums, old: Sums) -> Sums:
@@ -131,10 +129,10 @@ FIRST_PLACE = 19
 WIDTH = FIRST_PLACE + len(LATENCY_BOUNDS_MS) + 1
 
 
-def _measures(sums: Sequence[int]) -> tuple[Any, ...]:
+def _measures(sums: Sequence[int]) -> tuple[int, ...]:
     """Return sums of records as the measures of a rollup; usage.record_measure says the same of each in SQL."""
     *up_to, everything = accumulate(sums[FIRST_PLACE:])
-    return (*sums[:11], *map(usd, sums[11:15]), sums[15], sums[16], everything, sums[17], sums[18], *up_to)
+    return (*sums[:17], everything, sums[17], sums[18], *up_to)
 
 
 # -- adding -----------------------------------------------------------------------------------------------------
@@ -220,7 +218,7 @@ DELETE_EMPTY_DAILY = """
 DELETE FROM usage.daily AS d USING daily_delta AS x
 WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
 """
-MEASURE_TYPES = (*["int8"] * 11, *["numeric"] * 4, *["int8"] * 14)
+MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 14)
 
 
 def apply(connection: Connection, changed: Deltas) -> None:
@@ -229,20 +227,18 @@ def apply(connection: Connection, changed: Deltas) -> None:
         return
     connection.execute(CREATE_HOURLY_DELTA)
     connection.execute(CREATE_DAILY_DELTA)
-    with connection.cursor() as cursor:
-        with cursor.copy(COPY_HOURLY_DELTA) as copy:
-            copy.set_types(("timestamptz", "int4", *MEASURE_TYPES))
-            for key, measures in changed.hourly.items():
-                copy.write_row((*key, *measures))
-        with cursor.copy(COPY_DAILY_DELTA) as copy:
-            copy.set_types(("date", "int4", *MEASURE_TYPES))
-            for key, measures in changed.daily.items():
-                copy.write_row((*key, *measures))
+    store.copy_binary(connection, COPY_HOURLY_DELTA, ("timestamptz", "int4", *MEASURE_TYPES), _rows(changed.hourly))
+    store.copy_binary(connection, COPY_DAILY_DELTA, ("date", "int4", *MEASURE_TYPES), _rows(changed.daily))
     connection.execute(ADD_HOURLY)
     connection.execute(ADD_DAILY)
     if any(measures[0] <= 0 for measures in changed.daily.values()):
         connection.execute(DELETE_EMPTY_HOURLY)
         connection.execute(DELETE_EMPTY_DAILY)
+
+
+def _rows(sums: Sums) -> Iterator[tuple[Any, ...]]:
+    for (bucket, dimension_id), m in sums.items():
+        yield bucket, dimension_id, *m[:11], *map(store.numeric, m[11:15]), *m[15:]
 
 
 SELECT_HOURLY_OF = "SELECT * FROM usage.hourly WHERE dimension_id = ANY(%s) ORDER BY hour, dimension_id FOR UPDATE"
@@ -253,7 +249,12 @@ def of_dimensions(connection: Connection, dimension_ids: Sequence[int]) -> Delta
     """Return all that the rollups hold for these dimensions."""
     hourly = connection.execute(SELECT_HOURLY_OF, [list(dimension_ids)]).fetchall()
     daily = connection.execute(SELECT_DAILY_OF, [list(dimension_ids)]).fetchall()
-    return Deltas({row[:2]: tuple(row[2:]) for row in hourly}, {row[:2]: tuple(row[2:]) for row in daily})
+    return Deltas({row[:2]: _stored(row) for row in hourly}, {row[:2]: _stored(row) for row in daily})
+
+
+def _stored(row: Sequence[Any]) -> tuple[int, ...]:
+    """Return the measures of a rollup's row, costs in units of 1e-12 US dollars."""
+    return (*row[2:13], *map(pico, row[13:17]), *row[17:])
 
 
 SELECT_SPAN = "SELECT min(hour), max(hour) + interval '1 hour' FROM usage.hourly WHERE dimension_id = ANY(%s)"

@@ -198,40 +198,53 @@ def _staged(connection: Connection, rows: Sequence[Row], batch_id: int) -> dict[
 
 
 def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], batch_id: int) -> None:
+    copy_binary(connection, query, RECORD_TYPES, (_written(row, batch_id) for row in rows))
+
+
+def _written(row: Row, batch_id: int) -> tuple[Any, ...]:
+    cost, actual, cache_read, cache_write, price_id = row[22:]
+    own = numeric(cost)
+    real = own if actual == cost else numeric(actual)
+    return (*row[:22], own, real, numeric(cache_read), numeric(cache_write), price_id, batch_id)
+
+
+def copy_binary(
+    connection: Connection, query: LiteralString, types: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Copy rows of these types in; a numeric is given as `numeric` makes it, and its type as that of bytes."""
     with connection.cursor() as cursor:
         cursor.adapters.register_dumper(bytes, BytesBinaryDumper)  # the default one for bytea is written in Python
         with cursor.copy(query) as copy:
-            copy.set_types(RECORD_TYPES)
+            copy.set_types(types)
             write = copy.write_row
             for row in rows:
-                cost, actual, cache_read, cache_write, price_id = row[22:]
-                own = _numeric(cost)
-                real = own if actual == cost else _numeric(actual)
-                write((*row[:22], own, real, _numeric(cache_read), _numeric(cache_write), price_id, batch_id))
+                write(row)
 
 
 NUMERIC = struct.Struct(">hhHh5h")
-NO_USD = NUMERIC.pack(5, 1, 0, 12, 0, 0, 0, 0, 0)
+POSITIVE, NEGATIVE = 0x0000, 0x4000
+NO_USD = NUMERIC.pack(5, 1, POSITIVE, 12, 0, 0, 0, 0, 0)
 
 
-def _numeric(pico_usd: int | None) -> bytes | None:
+def numeric(pico_usd: int | None) -> bytes | None:
     """Return units of 1e-12 US dollars as the wire format of a numeric with twelve decimals.
 
     Digits to the base 10,000, three of them after the point; PostgreSQL leaves out zeros in front by itself.
     """
     if not pico_usd:
         return NO_USD if pico_usd == 0 else None
-    rest, third = divmod(pico_usd, 10_000)
+    sign = POSITIVE if pico_usd > 0 else NEGATIVE
+    rest, third = divmod(abs(pico_usd), 10_000)
     rest, second = divmod(rest, 10_000)
     whole, first = divmod(rest, 10_000)
     high, low = divmod(whole, 10_000)
     if high < 10_000:  # noqa: PLR2004  # the base
-        return NUMERIC.pack(5, 1, 0, 12, high, low, first, second, third)
+        return NUMERIC.pack(5, 1, sign, 12, high, low, first, second, third)
     digits = [first, second, third]
     while whole:
         whole, digit = divmod(whole, 10_000)
         digits.insert(0, digit)
-    return struct.pack(f">hhHh{len(digits)}h", len(digits), len(digits) - 4, 0, 12, *digits)
+    return struct.pack(f">hhHh{len(digits)}h", len(digits), len(digits) - 4, sign, 12, *digits)
 
 
 def _taken(keys: set[Any], key: bytes) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from worker.decode.record import BadRecord, BadValueError, Item, Record, Siblings, by_item, record_of
+from worker.decode.record import BadRecord, Record, Siblings, read
 from worker.errors import NOT_JSON
 
 CHUNK_RECORDS = 10_000
@@ -50,24 +50,37 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.records) + len(self.bad) + self.skipped
 
 
-_ITEMS = msgspec.json.Decoder(list[Item])
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode_queue(payload: bytes) -> Decoded:
     """Read one answer of the usage queue: a JSON array of items, some of which may be strings that hold JSON.
 
-    An answer that broke off is read as far as it goes: whole items load, the rest is one BadRecord.
+    Each item is parsed by itself, so that a bad one costs only itself, and what it was made of is let go before the
+    next. An answer that broke off is read as far as it goes: whole items load, the rest is one BadRecord.
     """
-    siblings, records = Siblings(), list[Record]()
+    if not payload.lstrip().startswith(b"["):
+        return Decoded(
+            records=[], bad=[BadRecord(reason="the payload is not a JSON array", raw=payload)], complete=False
+        )
+    rest = b""
     try:
-        items = _ITEMS.decode(payload)
-        items.reverse()
-        while items:  # each is let go as soon as it has become a record: there is never all of both
-            records.append(siblings.numbered(record_of(items.pop(), "", "")))
-    except (*NOT_JSON, BadValueError):
-        return _queue_by_item(payload)
-    return Decoded(records=records, bad=[])
+        items = _RAW_ITEMS.decode(payload)
+    except NOT_JSON:
+        whole, rest = _salvage(payload)
+        items = [msgspec.Raw(item) for item in whole]
+    siblings, records, bad, skipped = Siblings(), list[Record](), list[BadRecord](), 0
+    for raw in items:
+        outcome = read(raw, "", "")
+        if isinstance(outcome, Record):
+            records.append(siblings.numbered(outcome))
+        elif outcome is not None:
+            bad.append(outcome)
+        else:
+            skipped += 1
+    if rest:
+        bad.append(BadRecord(reason="the payload breaks off or is malformed from here on", raw=rest))
+    return Decoded(records=records, bad=bad, complete=not rest, skipped=skipped)
 
 
 def decode_lines(lines: Iterator[bytes], chunk: int = CHUNK_RECORDS) -> Iterator[Decoded]:
@@ -84,33 +97,6 @@ def decode_lines(lines: Iterator[bytes], chunk: int = CHUNK_RECORDS) -> Iterator
             yield Decoded(records=records, bad=bad)
             records, bad = [], []
     yield Decoded(records=records, bad=bad)
-
-
-def _queue_by_item(payload: bytes) -> Decoded:
-    """Read the array item by item, so that a bad one costs only itself."""
-    if not payload.lstrip().startswith(b"["):
-        return Decoded(
-            records=[], bad=[BadRecord(reason="the payload is not a JSON array", raw=payload)], complete=False
-        )
-    try:
-        items, rest = [bytes(raw) for raw in _RAW_ITEMS.decode(payload)], b""
-    except NOT_JSON:
-        items, rest = _salvage(payload)
-    records: list[Record] = []
-    bad: list[BadRecord] = []
-    siblings = Siblings()
-    skipped = 0
-    for raw in items:
-        outcome = by_item(raw, "", "")
-        if isinstance(outcome, BadRecord):
-            bad.append(outcome)
-        elif outcome is not None:
-            records.append(siblings.numbered(outcome))
-        else:
-            skipped += 1
-    if rest:
-        bad.append(BadRecord(reason="the payload breaks off or is malformed from here on", raw=rest))
-    return Decoded(records=records, bad=bad, complete=not rest, skipped=skipped)
 
 
 def _salvage(payload: bytes) -> tuple[list[bytes], bytes]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from worker.errors import NOT_JSON
 from worker.secret import Keyring
 from worker.tokens import Family, Normalised, Reported, family, normalise
 
@@ -210,6 +211,17 @@ class Item(msgspec.Struct, gc=False):
 def get(tree: Any, name: str) -> Any:
     """Return a field of what may be an object."""
     return cast("dict[str, Any]", tree).get(name) if isinstance(tree, dict) else None
+
+
+_ITEM = msgspec.json.Decoder(Item)
+
+
+def read(raw: msgspec.Raw, client_key: str, model: str) -> Record | BadRecord | None:
+    """Read one item: strictly, which is fast, else field by field; see `by_item`."""
+    try:
+        return record_of(_ITEM.decode(raw), client_key, model)
+    except (*NOT_JSON, BadValueError):
+        return by_item(bytes(raw), client_key, model)
 
 
 def by_item(raw: bytes, client_key: str, model: str) -> Record | BadRecord | None:

@@ -20,13 +20,12 @@ from worker.decode.record import (
     TIMESTAMP,
     BadRecord,
     BadValueError,
-    Item,
     Record,
     Siblings,
     by_item,
     get,
     loads,
-    record_of,
+    read,
     timestamp_ns,
 )
 from worker.errors import NOT_JSON
@@ -65,7 +64,6 @@ class _Snapshot(msgspec.Struct):
     apis: dict[str, _Api | None] | None = None
 
 
-_ITEM = msgspec.json.Decoder(Item)
 _RAW_ITEMS_OR_NULL: msgspec.json.Decoder[list[msgspec.Raw] | None] = msgspec.json.Decoder(list[msgspec.Raw] | None)
 _SNAPSHOT = msgspec.json.Decoder(_Snapshot)
 
@@ -91,7 +89,7 @@ def decode_snapshot(
     """
     records: list[Record] = []
     bad: list[BadRecord] = []
-    read: dict[bytes, Mark] = {}
+    marked: dict[bytes, Mark] = {}
     lists = [_named(keyring, marks or {}, *one) for one in _lists(payload)]
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         for one, (mark, before) in zip(lists, threads.map(_compared, lists), strict=True):
@@ -103,12 +101,12 @@ def decode_snapshot(
                     records.append(siblings.numbered(outcome))
                     instants.append(outcome.occurred_at_ns)
                 if len(records) + len(bad) >= chunk:
-                    yield Decoded(records=records, bad=bad, marks=read)
-                    records, bad, read = [], [], {}
+                    yield Decoded(records=records, bad=bad, marks=marked)
+                    records, bad, marked = [], [], {}
             if mark and mark != one.known:
-                read[one.name] = mark._replace(recent_ns=tuple(sorted(set(instants))[-RECENT_INSTANTS:]))
-    if records or bad or read:
-        yield Decoded(records=records, bad=bad, marks=read)
+                marked[one.name] = mark._replace(recent_ns=tuple(sorted(set(instants))[-RECENT_INSTANTS:]))
+    if records or bad or marked:
+        yield Decoded(records=records, bad=bad, marks=marked)
 
 
 class _List(NamedTuple):
@@ -272,10 +270,5 @@ def _details(details: msgspec.Raw | list[Any], client_key: str, model: str) -> I
             reason = f"`details` is not a list: {e}"
             yield BadRecord(reason=reason, raw=bytes(details), client_key=client_key, model=model)
             return
-    for raw in items:
-        try:
-            yield record_of(_ITEM.decode(raw), client_key, model)
-        except (*NOT_JSON, BadValueError):
-            outcome = by_item(bytes(raw), client_key, model)
-            if outcome is not None:
-                yield outcome
+    found = (read(raw, client_key, model) for raw in items)
+    yield from (outcome for outcome in found if outcome is not None)
