@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple
 
 import psycopg
@@ -184,7 +185,8 @@ def _copied(connection: Connection, rows: Sequence[Row], batch_id: int) -> bool:
     """Copy rows into the table of records; False, and nothing done, when one of them is there already."""
     try:
         with connection.transaction():
-            _copy(connection, COPY_RECORDS, rows, batch_id)
+            # Calls come in the order in which they end. In the order of their begin, the index fills its pages.
+            _copy(connection, COPY_RECORDS, sorted(rows, key=itemgetter(0)), batch_id)
     except psycopg.errors.UniqueViolation:
         return False
     return True
