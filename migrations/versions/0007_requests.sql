@@ -107,22 +107,24 @@ CREATE FUNCTION usage_api.v1_find_records(
     page_size integer DEFAULT 100, before_at timestamptz DEFAULT NULL, before_id text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_records
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    WITH fitting AS (
+        SELECT dimension_id
+        FROM usage_api.v1_dimensions
+        WHERE concat_ws(E'\n', channel, client_key, model, alias, provider)
+              ILIKE ALL (usage_api.v1_search_patterns(search))
+          AND (of_upstream IS NULL OR upstream = of_upstream)
+          AND (of_channel IS NULL OR channel = of_channel)
+          AND (of_client_key IS NULL OR client_key = of_client_key)
+          AND (of_model IS NULL OR model = of_model)
+          AND (of_outcome IS NULL OR outcome = of_outcome)
+    )
     SELECT r.*
     FROM usage_api.v1_records AS r
     WHERE r.occurred_at >= coalesce(since, '-infinity') AND r.occurred_at < coalesce(until, 'infinity')
       AND r.occurred_at <= coalesce(before_at, 'infinity')
       AND (r.occurred_at, r.event_key) < (coalesce(before_at, 'infinity'), coalesce(decode(before_id, 'hex'), ''))
       AND (coalesce(search, of_upstream, of_channel, of_client_key, of_model, of_outcome) IS NULL
-           OR r.dimension_id IN (
-               SELECT d.dimension_id
-               FROM usage_api.v1_dimensions AS d
-               WHERE concat_ws(E'\n', d.channel, d.client_key, d.model, d.alias, d.provider)
-                     ILIKE ALL (usage_api.v1_search_patterns(search))
-                 AND (of_upstream IS NULL OR d.upstream = of_upstream)
-                 AND (of_channel IS NULL OR d.channel = of_channel)
-                 AND (of_client_key IS NULL OR d.client_key = of_client_key)
-                 AND (of_model IS NULL OR d.model = of_model)
-                 AND (of_outcome IS NULL OR d.outcome = of_outcome)))
+           OR (EXISTS (SELECT FROM fitting) AND r.dimension_id IN (SELECT f.dimension_id FROM fitting AS f)))
     ORDER BY r.occurred_at DESC, r.event_key DESC
     LIMIT page_size
 $$;
@@ -448,7 +450,12 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
         p.request_usd,
         trim_scale(r.actual_cost_usd / nullif(r.cost_usd, 0)),
         a.attempt, a.attempts
-    FROM usage_api.v1_records AS r
+    FROM (
+        SELECT *
+        FROM usage_api.v1_records AS found
+        WHERE found.occurred_at = v1_record.occurred_at AND found.event_key = decode(v1_record.record_id, 'hex')
+        LIMIT 1  -- looked up by the key, whatever this is joined to
+    ) AS r
     LEFT JOIN usage_api.v1_prices AS p ON p.price_id = r.price_id
     LEFT JOIN LATERAL (
         SELECT attempt, attempts
@@ -457,7 +464,6 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
             of_upstream => r.upstream, of_client_key => r.client_key, of_request_id => r.request_id) AS mine
         WHERE mine.occurred_at = r.occurred_at AND mine.record_id = r.record_id
     ) AS a ON true
-    WHERE r.occurred_at = v1_record.occurred_at AND r.event_key = decode(v1_record.record_id, 'hex')
 $$;
 COMMENT ON FUNCTION usage_api.v1_record(timestamptz, text) IS 'One record with the prices that it was charged by, and its place in its logical request. Found by the index.';
 
