@@ -183,9 +183,7 @@ class Logical:
         return self.final.outcome == "success"
 
 
-def logical_requests(
-    records: Iterable[Record], identities: Mapping[object, str], gap_s: int = 90
-) -> Iterator[Logical]:
+def logical_requests(records: Iterable[Record], identities: Mapping[object, str], gap_s: int = 90) -> Iterator[Logical]:
     """Group the attempts of each client key and request id; `identities` orders what began at the same instant."""
     alike: defaultdict[tuple[str, ...], list[Record]] = defaultdict(list)
     for each in records:
@@ -263,11 +261,10 @@ def percentile(sorted_values: Sequence[Fraction], share: Fraction) -> Fraction:
 def ttl(lengths: Iterable[timedelta]) -> dict[str, object]:
     """The row of v1_cache_ttl of one client key, but for its reason; percentiles and means are not rounded."""
     values = sorted(map(minutes, lengths))
-    bounds = (0, 5, 15, 30, 60)
-    counts = [sum(low < value <= high or (low == 0 and value == 0) for value in values) for low, high in pairwise(bounds)]
-    counts.append(sum(value > bounds[-1] for value in values))
+    upto = [0, *(sum(value <= bound for value in values) for bound in (5, 15, 30, 60)), len(values)]
+    counts = [high - low for low, high in pairwise(upto)]
     p50, p75, p90 = (percentile(values, Fraction(n, 100)) for n in (50, 75, 90))
-    recommended = 5 if p90 <= 5 else 15 if p75 <= 15 else 30 if p75 <= 30 else 60  # noqa: PLR2004
+    recommended = 5 if p90 <= 5 else 15 if p75 <= 15 else 30 if p75 <= 30 else 60
     return {
         "request_count": len(values),
         "counts": counts,

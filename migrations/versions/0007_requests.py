@@ -1,7 +1,7 @@
 """Figures from records: calls, searches, attempts and logical requests, gaps between requests, cache hits.
 
 Revision ID: 0007
-Revises: 0004
+Revises: 0006
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
