@@ -290,6 +290,7 @@ COMMENT ON COLUMN usage_api.v1_attempts.origin_id IS 'Number of the credential, 
 
 -- A request id has 32 random bits, and all turns of a web socket share one. So an attempt belongs to the one before it
 -- with its client key and request id only if that failed and ended gap_s before at most, or began at the same instant.
+-- The request id is sorted by first, and by its bytes: that is the fastest way to sort.
 CREATE FUNCTION usage_api.v1_attempts(
     since timestamptz, until timestamptz, gap_s integer DEFAULT 90, margin interval DEFAULT '1 hour',
     of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_request_id text DEFAULT NULL
@@ -298,9 +299,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         upstream, client_key, request_id, started_at,
         sum(counts) OVER (
-            PARTITION BY client_key_id, request_id, request_number ORDER BY occurred_at, event_key
+            PARTITION BY request_id COLLATE "C", client_key_id, request_number ORDER BY occurred_at, event_key
             ROWS UNBOUNDED PRECEDING),
-        sum(counts) OVER (PARTITION BY client_key_id, request_id, request_number),
+        sum(counts) OVER (PARTITION BY request_id COLLATE "C", client_key_id, request_number),
         begins, ends,
         occurred_at, completed_at, record_id, channel, model, alias, outcome, status_code, error, latency_ms,
         uncached_input_tokens + cache_read_tokens + cache_write_tokens + billed_output_tokens + unclassified_tokens,
@@ -316,26 +317,33 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         FROM (
             SELECT
                 r.*,
-                lag(occurred_at) OVER request AS last_began_at,
+                lag(r.occurred_at) OVER request AS last_began_at,
                 CASE
-                    WHEN request_id = '' THEN true
-                    WHEN occurred_at = lag(occurred_at) OVER request THEN false
-                    WHEN lag(outcome) OVER request = 'failed'
-                        THEN occurred_at > lag(occurred_at) OVER request
-                                           + (lag(coalesce(latency_ms, 0)) OVER request + gap_s * bigint '1000')
-                                           * interval '1 millisecond'
-                    ELSE true
+                    WHEN r.request_id = '' THEN true
+                    WHEN r.occurred_at = lag(r.occurred_at) OVER request THEN false
+                    ELSE coalesce(r.occurred_at > lag(r.retried_until) OVER request, true)
                 END AS begins
-            FROM usage_api.v1_records AS r
-            WHERE occurred_at >= since - margin AND occurred_at < until + margin
-              AND outcome <> 'warmup'
-              AND (of_upstream IS NULL OR upstream = of_upstream)
-              AND (of_client_key IS NULL OR client_key = of_client_key)
-              AND (of_request_id IS NULL OR request_id = of_request_id)
-            WINDOW request AS (PARTITION BY client_key_id, request_id ORDER BY occurred_at, event_key)
+            FROM (
+                SELECT
+                    *,
+                    CASE
+                        WHEN outcome = 'failed'
+                            THEN occurred_at
+                                 + (coalesce(latency_ms, 0) + gap_s * bigint '1000') * interval '1 millisecond'
+                    END AS retried_until
+                FROM usage_api.v1_records
+            ) AS r
+            WHERE r.occurred_at >= since - margin AND r.occurred_at < until + margin
+              AND r.outcome <> 'warmup'
+              AND (of_upstream IS NULL OR r.upstream = of_upstream)
+              AND (of_client_key IS NULL OR r.client_key = of_client_key)
+              AND (of_request_id IS NULL OR r.request_id = of_request_id)
+            WINDOW request AS (
+                PARTITION BY r.request_id COLLATE "C", r.client_key_id ORDER BY r.occurred_at, r.event_key)
         ) AS step
         WINDOW request AS (
-            PARTITION BY client_key_id, request_id ORDER BY occurred_at, event_key ROWS UNBOUNDED PRECEDING)
+            PARTITION BY request_id COLLATE "C", client_key_id ORDER BY occurred_at, event_key
+            ROWS UNBOUNDED PRECEDING)
     ) AS grouped
     WHERE started_at >= since AND started_at < until
 $$;
@@ -398,7 +406,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         q.tokens, q.total_tokens, q.cost_usd, q.actual_cost_usd, q.unpriced_records, q.client_key_id
     FROM (
         SELECT
-            client_key_id, request_id,
+            client_key_id, request_id COLLATE "C" AS request_id,
             min(occurred_at) AS started_at,
             max(coalesce(completed_at, occurred_at)) AS ended_at,
             sum(counts) AS attempts,
@@ -414,7 +422,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_records
         FROM usage_api.v1_attempts(since, until, gap_s, margin, of_upstream, of_client_key)
         WHERE usage_api.v1_require_records(since, until)
-        GROUP BY client_key_id, request_id, request_number
+        GROUP BY request_id COLLATE "C", client_key_id, request_number
     ) AS q
     LEFT JOIN usage_api.v1_dimensions AS first ON first.dimension_id = q.first_dimension_id
     LEFT JOIN usage_api.v1_dimensions AS final ON final.dimension_id = q.final_dimension_id
@@ -594,7 +602,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM (
         SELECT
             started_at, upstream, client_key, model, client_key_id,
-            started_at - lag(started_at) OVER (PARTITION BY client_key_id ORDER BY started_at) AS gap
+            started_at - lag(started_at) OVER (PARTITION BY client_key_id ORDER BY started_at, request_id, model)
+                AS gap
         FROM usage_api.v1_logical_requests(since, until, of_upstream => of_upstream, of_client_key => of_client_key)
         WHERE final_outcome = 'success'
     ) AS request
@@ -622,13 +631,13 @@ CREATE FUNCTION usage_api.v1_interval_timeline(
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT occurred_at, upstream, client_key, model, round(gap_minutes, 2)
     FROM (
-        SELECT occurred_at, upstream, client_key, model, gap_minutes, client_key_id
+        SELECT occurred_at, upstream, client_key, model, gap_minutes
         FROM usage_api.v1_request_gaps(since, until, of_client_key)
         WHERE gap <= interval '120 minutes'
-        ORDER BY occurred_at DESC, client_key_id
+        ORDER BY occurred_at DESC, upstream DESC, client_key DESC, gap_minutes DESC, model DESC
         LIMIT max_points
     ) AS newest
-    ORDER BY occurred_at, client_key_id
+    ORDER BY occurred_at, upstream, client_key, gap_minutes, model
 $$;
 COMMENT ON FUNCTION usage_api.v1_interval_timeline(timestamptz, timestamptz, integer, text) IS 'The newest gaps of v1_request_gaps of at most 120 minutes, in order of time.';
 
