@@ -388,6 +388,15 @@ def test_the_margin_is_as_far_as_attempts_are_looked_for_outside_the_window(worl
     assert world.ask("v1_fallbacks(%s, %s, 90, '0')", after(20), after(21), columns="with_fallback") == [(0,)]
 
 
+def test_a_window_without_a_bound_is_everything(world):
+    assert world.ask("v1_fallbacks(NULL, NULL)") == world.ask("v1_fallbacks(%s, %s)", *WHOLE)
+    assert world.ask("v1_cache_hits(NULL, NULL)") == world.ask("v1_cache_hits(%s, %s)", *WHOLE)
+    assert len(world.ask("v1_request_gaps(%s, NULL)", CRAFTED)) == len(
+        world.ask("v1_request_gaps(%s, %s)", CRAFTED, END)
+    )
+    assert world.ask("v1_fallbacks(NULL, %s)", CRAFTED) == world.ask("v1_fallbacks(%s, %s)", BEGIN, CRAFTED)
+
+
 def test_most_of_the_traffic_here_is_what_the_rule_is_about(world):
     requests = world.logical()
     assert sum(each.attempts > 1 for each in requests) > 40
@@ -533,6 +542,8 @@ def test_records_that_were_dropped_are_missed_and_not_left_out_of_a_sum(books):
     for name in ("v1_logical_requests", "v1_fallbacks", "v1_request_gaps", "v1_cache_ttl", "v1_cache_hits"):
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
             books.ask(f"SELECT * FROM usage_api.{name}('2026-08-20', '2026-08-22')")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+            books.ask(f"SELECT * FROM usage_api.{name}(NULL, NULL)")
         books.ask(f"SELECT * FROM usage_api.{name}('2026-08-21', '2026-08-22')")
 
 

@@ -333,7 +333,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                     END AS retried_until
                 FROM usage_api.v1_records
             ) AS r
-            WHERE r.occurred_at >= since - margin AND r.occurred_at < until + margin
+            WHERE r.occurred_at >= coalesce(since, '-infinity') - margin
+              AND r.occurred_at < coalesce(until, 'infinity') + margin
               AND r.outcome <> 'warmup'
               AND (of_upstream IS NULL OR r.upstream = of_upstream)
               AND (of_client_key IS NULL OR r.client_key = of_client_key)
@@ -345,7 +346,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             PARTITION BY request_id COLLATE "C", client_key_id ORDER BY occurred_at, event_key
             ROWS UNBOUNDED PRECEDING)
     ) AS grouped
-    WHERE started_at >= since AND started_at < until
+    WHERE started_at >= coalesce(since, '-infinity') AND started_at < coalesce(until, 'infinity')
 $$;
 COMMENT ON FUNCTION usage_api.v1_attempts(timestamptz, timestamptz, integer, interval, text, text, text) IS 'The attempts of the logical requests that began in a window, warm-ups left out. An attempt belongs to the one before it with the same client key and request id if that failed and ended at most gap_s seconds before. The margin before and after the window is read as well.';
 
@@ -421,7 +422,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             sum(actual_cost_usd) AS actual_cost_usd,
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_records
         FROM usage_api.v1_attempts(since, until, gap_s, margin, of_upstream, of_client_key)
-        WHERE usage_api.v1_require_records(since, until)
+        WHERE usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
         GROUP BY request_id COLLATE "C", client_key_id, request_number
     ) AS q
     LEFT JOIN usage_api.v1_dimensions AS first ON first.dimension_id = q.first_dimension_id
@@ -522,8 +523,8 @@ CREATE TYPE usage_api.v1_record AS (
 );
 COMMENT ON TYPE usage_api.v1_record IS 'A record with the prices that it was charged by, and its place in its logical request.';
 COMMENT ON COLUMN usage_api.v1_record.rate_multiplier IS 'What the request really cost, as a multiple of its cost; NULL when it cost nothing or has no price.';
-COMMENT ON COLUMN usage_api.v1_record.attempt IS 'Its place in its logical request, from 1; NULL for a warm-up.';
-COMMENT ON COLUMN usage_api.v1_record.attempts IS 'How many attempts its logical request took; NULL for a warm-up.';
+COMMENT ON COLUMN usage_api.v1_record.attempt IS 'Its place in its logical request, from 1; NULL for a warm-up, and where that began more than six hours before.';
+COMMENT ON COLUMN usage_api.v1_record.attempts IS 'How many attempts its logical request took; NULL where attempt is.';
 -- The others mean what they mean in the views that they come from.
 DO $$
 DECLARE
@@ -567,12 +568,12 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
     LEFT JOIN LATERAL (
         SELECT attempt, attempts
         FROM usage_api.v1_attempts(
-            v1_record.occurred_at - interval '1 hour', v1_record.occurred_at + interval '1 microsecond',
+            v1_record.occurred_at - interval '6 hours', v1_record.occurred_at + interval '1 microsecond',
             of_upstream => r.upstream, of_client_key => r.client_key, of_request_id => r.request_id) AS mine
         WHERE mine.occurred_at = r.occurred_at AND mine.record_id = r.record_id
     ) AS a ON true
 $$;
-COMMENT ON FUNCTION usage_api.v1_record(timestamptz, text) IS 'One record with the prices that it was charged by, and its place in its logical request. Found by the index.';
+COMMENT ON FUNCTION usage_api.v1_record(timestamptz, text) IS 'One record with the prices that it was charged by, and its place in its logical request: attempts of up to six hours before are looked for. Found by the index.';
 
 -- -- Gaps between requests, and the cache -----------------------------------------------------------------------
 
@@ -792,12 +793,13 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                 sum(cache_read_cost_usd) AS read_cost, sum(cache_write_cost_usd) AS write_cost,
                 count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced
             FROM usage_api.v1_records
-            WHERE occurred_at >= since AND occurred_at < until AND outcome = 'success'
+            WHERE occurred_at >= coalesce(since, '-infinity') AND occurred_at < coalesce(until, 'infinity')
+              AND outcome = 'success'
               AND (of_client_key IS NULL OR client_key = of_client_key)
               AND (of_upstream IS NULL OR upstream = of_upstream)
               AND (of_channel IS NULL OR channel = of_channel)
               AND (of_model IS NULL OR model = of_model)
-              AND usage_api.v1_require_records(since, until)
+              AND usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
             GROUP BY price_id
         ) AS s
         LEFT JOIN usage_api.v1_prices AS p USING (price_id)
