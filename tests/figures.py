@@ -241,7 +241,7 @@ def gaps(requests: Iterable[Logical]) -> dict[str, list[tuple[Logical, timedelta
             begins[each.first.client_key].append(each)
     found = {}
     for client_key, members in begins.items():
-        members.sort(key=lambda each: (each.started_at, each.first.request_id, each.final.model))
+        members.sort(key=lambda each: (each.started_at, each.first.request_id))
         found[client_key] = [(after, after.started_at - before.started_at) for before, after in pairwise(members)]
     return found
 

@@ -35,8 +35,10 @@ FUNCTIONS = {
     "v1_find_records": "('gpt', '2026-08-20', '2026-08-22')",
     "v1_count_records": "('gpt', '2026-08-20', '2026-08-22')",
     "v1_record": "('2026-08-20 10:00+00', '00')",
+    "v1_attempts_around": "('2026-08-20', '2026-08-22')",
     "v1_attempts": "('2026-08-20', '2026-08-22')",
     "v1_logical_requests": "('2026-08-20', '2026-08-22')",
+    "v1_request_outcomes": "('2026-08-20', '2026-08-22')",
     "v1_fallbacks": "('2026-08-20', '2026-08-22')",
     "v1_request_gaps": "('2026-08-20', '2026-08-22')",
     "v1_interval_timeline": "('2026-08-20', '2026-08-22')",
@@ -373,6 +375,16 @@ def test_logical_requests_and_their_attempts_are_those_that_began_in_the_window(
         )
         for request in wanted
         for each in request.records
+    ])  # fmt: skip
+
+    found = world.ask("v1_request_outcomes(%s, %s, %s, %s, of_client_key => %s) JOIN usage_api.v1_dimensions AS d "
+                      "USING (dimension_id, client_key_id)", *window, gap_s, margin, of_key,
+                      columns="client_key, request_id, started_at, attempts, switched, v1_request_outcomes.outcome, "
+                              "channel, model")  # fmt: skip
+    assert in_order(found) == in_order([
+        (each.first.client_key, each.first.request_id, each.started_at, each.attempts, each.switched,
+         each.final.outcome, each.final.channel, each.final.model)
+        for each in wanted
     ])  # fmt: skip
 
     found = world.ask("v1_fallbacks(%s, %s, %s, %s, of_client_key => %s)", *window, gap_s, margin, of_key)

@@ -288,9 +288,93 @@ COMMENT ON COLUMN usage_api.v1_attempts.client_key_id IS 'Number of the client k
 COMMENT ON COLUMN usage_api.v1_attempts.dimension_id IS 'Number of its combination of dimensions, in v1_dimensions.';
 COMMENT ON COLUMN usage_api.v1_attempts.origin_id IS 'Number of the credential, as in v1_records.';
 
+CREATE TYPE usage_api.v1_attempts_around AS (
+    upstream text,
+    client_key text,
+    request_id text,
+    occurred_at timestamptz,
+    completed_at timestamptz,
+    record_id text,
+    channel text,
+    model text,
+    alias text,
+    outcome text,
+    status_code integer,
+    error text,
+    latency_ms bigint,
+    tokens bigint,
+    total_tokens bigint,
+    cost_usd numeric,
+    actual_cost_usd numeric,
+    begins boolean,
+    ends boolean,
+    counts integer,
+    client_key_id integer,
+    dimension_id integer,
+    origin_id integer,
+    event_key bytea
+);
+COMMENT ON TYPE usage_api.v1_attempts_around IS 'A row of the function of this name.';
+COMMENT ON COLUMN usage_api.v1_attempts_around.event_key IS 'record_id as bytes.';
+-- The others mean what they mean in v1_attempts.
+DO $$
+DECLARE
+    described record;
+BEGIN
+    FOR described IN
+        SELECT t.attname, col_description(known.attrelid, known.attnum) AS meaning
+        FROM pg_attribute AS t
+        JOIN pg_attribute AS known ON known.attrelid = 'usage_api.v1_attempts'::regclass AND known.attname = t.attname
+        WHERE t.attrelid = 'usage_api.v1_attempts_around'::regclass AND t.attnum > 0
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN usage_api.v1_attempts_around.%I IS %L', described.attname, described.meaning);
+    END LOOP;
+END
+$$;
+
 -- A request id has 32 random bits, and all turns of a web socket share one. So an attempt belongs to the one before it
 -- with its client key and request id only if that failed and ended gap_s before at most, or began at the same instant.
 -- The request id is sorted by first, and by its bytes: that is the fastest way to sort.
+CREATE FUNCTION usage_api.v1_attempts_around(
+    since timestamptz, until timestamptz, gap_s integer DEFAULT 90, margin interval DEFAULT '1 hour',
+    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_request_id text DEFAULT NULL
+) RETURNS SETOF usage_api.v1_attempts_around
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT
+        upstream, client_key, request_id, occurred_at, completed_at, record_id, channel, model, alias, outcome,
+        status_code, error, latency_ms,
+        uncached_input_tokens + cache_read_tokens + cache_write_tokens + billed_output_tokens + unclassified_tokens,
+        total_tokens, cost_usd, actual_cost_usd,
+        CASE
+            WHEN request_id = '' THEN true
+            WHEN occurred_at = lag(occurred_at) OVER request THEN false
+            ELSE coalesce(occurred_at > lag(retried_until) OVER request, true)
+        END,
+        CASE
+            WHEN request_id = '' THEN true
+            WHEN occurred_at = lead(occurred_at) OVER request THEN false
+            ELSE coalesce(lead(occurred_at) OVER request > retried_until, true)
+        END,
+        CASE WHEN request_id <> '' AND occurred_at = lag(occurred_at) OVER request THEN 0 ELSE 1 END,
+        client_key_id, dimension_id, origin_id, event_key
+    FROM (
+        SELECT
+            *,
+            CASE
+                WHEN outcome = 'failed'
+                    THEN occurred_at + (coalesce(latency_ms, 0) + gap_s * bigint '1000') * interval '1 millisecond'
+            END AS retried_until
+        FROM usage_api.v1_records
+        WHERE outcome <> 'warmup'
+    ) AS r
+    WHERE occurred_at >= coalesce(since, '-infinity') - margin AND occurred_at < coalesce(until, 'infinity') + margin
+      AND (of_upstream IS NULL OR upstream = of_upstream)
+      AND (of_client_key IS NULL OR client_key = of_client_key)
+      AND (of_request_id IS NULL OR request_id = of_request_id)
+    WINDOW request AS (PARTITION BY request_id COLLATE "C", client_key_id ORDER BY occurred_at, event_key)
+$$;
+COMMENT ON FUNCTION usage_api.v1_attempts_around(timestamptz, timestamptz, integer, interval, text, text, text) IS 'All that v1_attempts reads, the margins as well: where logical requests begin and end, found in one pass.';
+
 CREATE FUNCTION usage_api.v1_attempts(
     since timestamptz, until timestamptz, gap_s integer DEFAULT 90, margin interval DEFAULT '1 hour',
     of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_request_id text DEFAULT NULL
@@ -304,48 +388,18 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         sum(counts) OVER (PARTITION BY request_id COLLATE "C", client_key_id, request_number),
         begins, ends,
         occurred_at, completed_at, record_id, channel, model, alias, outcome, status_code, error, latency_ms,
-        uncached_input_tokens + cache_read_tokens + cache_write_tokens + billed_output_tokens + unclassified_tokens,
-        total_tokens, cost_usd, actual_cost_usd,
+        tokens, total_tokens, cost_usd, actual_cost_usd,
         counts, request_number, client_key_id, dimension_id, origin_id
     FROM (
         SELECT
-            step.*,
-            sum(begins::integer) OVER request AS request_number,
-            max(occurred_at) FILTER (WHERE begins) OVER request AS started_at,
-            lead(begins, 1, true) OVER request AS ends,
-            (begins OR occurred_at <> last_began_at)::integer AS counts
-        FROM (
-            SELECT
-                r.*,
-                lag(r.occurred_at) OVER request AS last_began_at,
-                CASE
-                    WHEN r.request_id = '' THEN true
-                    WHEN r.occurred_at = lag(r.occurred_at) OVER request THEN false
-                    ELSE coalesce(r.occurred_at > lag(r.retried_until) OVER request, true)
-                END AS begins
-            FROM (
-                SELECT
-                    *,
-                    CASE
-                        WHEN outcome = 'failed'
-                            THEN occurred_at
-                                 + (coalesce(latency_ms, 0) + gap_s * bigint '1000') * interval '1 millisecond'
-                    END AS retried_until
-                FROM usage_api.v1_records
-            ) AS r
-            WHERE r.occurred_at >= coalesce(since, '-infinity') - margin
-              AND r.occurred_at < coalesce(until, 'infinity') + margin
-              AND r.outcome <> 'warmup'
-              AND (of_upstream IS NULL OR r.upstream = of_upstream)
-              AND (of_client_key IS NULL OR r.client_key = of_client_key)
-              AND (of_request_id IS NULL OR r.request_id = of_request_id)
-            WINDOW request AS (
-                PARTITION BY r.request_id COLLATE "C", r.client_key_id ORDER BY r.occurred_at, r.event_key)
-        ) AS step
+            a.*,
+            sum(a.begins::integer) OVER request AS request_number,
+            max(a.occurred_at) FILTER (WHERE a.begins) OVER request AS started_at
+        FROM usage_api.v1_attempts_around(since, until, gap_s, margin, of_upstream, of_client_key, of_request_id) AS a
         WINDOW request AS (
-            PARTITION BY request_id COLLATE "C", client_key_id ORDER BY occurred_at, event_key
+            PARTITION BY a.request_id COLLATE "C", a.client_key_id ORDER BY a.occurred_at, a.event_key
             ROWS UNBOUNDED PRECEDING)
-    ) AS grouped
+    ) AS numbered
     WHERE started_at >= coalesce(since, '-infinity') AND started_at < coalesce(until, 'infinity')
 $$;
 COMMENT ON FUNCTION usage_api.v1_attempts(timestamptz, timestamptz, integer, interval, text, text, text) IS 'The attempts of the logical requests that began in a window, warm-ups left out. An attempt belongs to the one before it with the same client key and request id if that failed and ended at most gap_s seconds before. The margin before and after the window is read as well.';
@@ -430,6 +484,57 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION usage_api.v1_logical_requests(timestamptz, timestamptz, integer, interval, text, text) IS 'The logical requests whose first attempt began in a window; the rule is that of v1_attempts.';
 
+CREATE TYPE usage_api.v1_request_outcomes AS (
+    request_id text,
+    started_at timestamptz,
+    attempts bigint,
+    switched boolean,
+    outcome text,
+    client_key_id integer,
+    dimension_id integer
+);
+COMMENT ON TYPE usage_api.v1_request_outcomes IS 'A row of the function of this name.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.request_id IS 'The proxy''s request id: not unique; empty when the payload had none.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.started_at IS 'When the first attempt began.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.attempts IS 'How many attempts it took; what began at the same instant counts once.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.switched IS 'Whether it went over more than one credential.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.outcome IS 'success or failed, as the last attempt ended.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.client_key_id IS 'Number of the client key, in v1_client_keys.';
+COMMENT ON COLUMN usage_api.v1_request_outcomes.dimension_id IS 'Number of the last attempt''s combination of dimensions, in v1_dimensions.';
+
+-- Most requests are one attempt, and need no grouping.
+CREATE FUNCTION usage_api.v1_request_outcomes(
+    since timestamptz, until timestamptz, gap_s integer DEFAULT 90, margin interval DEFAULT '1 hour',
+    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL
+) RETURNS SETOF usage_api.v1_request_outcomes
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    WITH attempt AS MATERIALIZED (
+        SELECT request_id, occurred_at, event_key, outcome, begins, ends, counts, client_key_id, dimension_id, origin_id
+        FROM usage_api.v1_attempts_around(since, until, gap_s, margin, of_upstream, of_client_key)
+        WHERE usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
+    )
+    SELECT request_id, occurred_at, 1, false, outcome, client_key_id, dimension_id
+    FROM attempt
+    WHERE begins AND ends
+      AND occurred_at >= coalesce(since, '-infinity') AND occurred_at < coalesce(until, 'infinity')
+    UNION ALL
+    SELECT
+        request_id, min(occurred_at), sum(counts), min(origin_id) < max(origin_id),
+        max(outcome) FILTER (WHERE ends), client_key_id, max(dimension_id) FILTER (WHERE ends)
+    FROM (
+        SELECT
+            a.*,
+            sum(a.begins::integer) OVER (
+                PARTITION BY a.request_id COLLATE "C", a.client_key_id ORDER BY a.occurred_at, a.event_key
+                ROWS UNBOUNDED PRECEDING) AS request_number
+        FROM attempt AS a
+        WHERE NOT (a.begins AND a.ends)
+    ) AS grouped
+    GROUP BY request_id, client_key_id, request_number
+    HAVING min(occurred_at) >= coalesce(since, '-infinity') AND min(occurred_at) < coalesce(until, 'infinity')
+$$;
+COMMENT ON FUNCTION usage_api.v1_request_outcomes(timestamptz, timestamptz, integer, interval, text, text) IS 'The logical requests of v1_logical_requests with how they ended and no more: what long windows are analysed by.';
+
 CREATE TYPE usage_api.v1_fallbacks AS (
     logical_requests bigint,
     attempts bigint,
@@ -459,12 +564,12 @@ CREATE FUNCTION usage_api.v1_fallbacks(
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         count(*), coalesce(sum(attempts), 0)::bigint,
-        count(*) FILTER (WHERE has_fallback), count(*) FILTER (WHERE switched),
-        count(*) FILTER (WHERE has_fallback AND final_outcome = 'success'),
-        count(*) FILTER (WHERE final_outcome = 'success'), count(*) FILTER (WHERE final_outcome = 'failed'),
-        round(100.0 * count(*) FILTER (WHERE final_outcome = 'success') / nullif(count(*), 0), 2),
-        round(100.0 * count(*) FILTER (WHERE has_fallback) / nullif(count(*), 0), 2)
-    FROM usage_api.v1_logical_requests(since, until, gap_s, margin, of_upstream, of_client_key)
+        count(*) FILTER (WHERE attempts > 1), count(*) FILTER (WHERE switched),
+        count(*) FILTER (WHERE attempts > 1 AND outcome = 'success'),
+        count(*) FILTER (WHERE outcome = 'success'), count(*) FILTER (WHERE outcome = 'failed'),
+        round(100.0 * count(*) FILTER (WHERE outcome = 'success') / nullif(count(*), 0), 2),
+        round(100.0 * count(*) FILTER (WHERE attempts > 1) / nullif(count(*), 0), 2)
+    FROM usage_api.v1_request_outcomes(since, until, gap_s, margin, of_upstream, of_client_key)
 $$;
 COMMENT ON FUNCTION usage_api.v1_fallbacks(timestamptz, timestamptz, integer, interval, text, text) IS 'How many logical requests of a window took more than one attempt, and what became of them.';
 
@@ -599,16 +704,17 @@ CREATE FUNCTION usage_api.v1_request_gaps(
     since timestamptz, until timestamptz, of_client_key text DEFAULT NULL, of_upstream text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_request_gaps
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT started_at, upstream, client_key, model, extract(epoch FROM gap) / 60, gap, client_key_id
+    SELECT r.started_at, d.upstream, d.client_key, d.model, extract(epoch FROM r.gap) / 60, r.gap, r.client_key_id
     FROM (
         SELECT
-            started_at, upstream, client_key, model, client_key_id,
-            started_at - lag(started_at) OVER (PARTITION BY client_key_id ORDER BY started_at, request_id, model)
-                AS gap
-        FROM usage_api.v1_logical_requests(since, until, of_upstream => of_upstream, of_client_key => of_client_key)
-        WHERE final_outcome = 'success'
-    ) AS request
-    WHERE gap IS NOT NULL
+            started_at, client_key_id, dimension_id,
+            started_at
+            - lag(started_at) OVER (PARTITION BY client_key_id ORDER BY started_at, request_id, dimension_id) AS gap
+        FROM usage_api.v1_request_outcomes(since, until, of_upstream => of_upstream, of_client_key => of_client_key)
+        WHERE outcome = 'success'
+    ) AS r
+    LEFT JOIN usage_api.v1_dimensions AS d USING (dimension_id)
+    WHERE r.gap IS NOT NULL
 $$;
 COMMENT ON FUNCTION usage_api.v1_request_gaps(timestamptz, timestamptz, text, text) IS 'The time between the begins of consecutive successful logical requests of the same client key, in a window.';
 
