@@ -885,7 +885,7 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
         coalesce(sum(uncached), 0)::bigint, coalesce(sum(read), 0)::bigint, coalesce(sum(written), 0)::bigint,
         round(100.0 * sum(read) / nullif(sum(uncached) + sum(read) + sum(written), 0), 2),
         sum(read_cost), sum(write_cost), coalesce(sum(unpriced), 0)::bigint,
-        sum(read * saved_usd_per_mtok / 1000000) FILTER (WHERE hits > 0),
+        sum(read * saved_usd_per_mtok * 0.000001) FILTER (WHERE hits > 0),
         coalesce(sum(hits) FILTER (WHERE saved_usd_per_mtok IS NULL), 0)::bigint,
         9 * sum(read_cost)
     FROM (
