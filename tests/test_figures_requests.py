@@ -592,3 +592,37 @@ def test_columns_that_are_not_asked_for_cost_no_join(world):
     plan = planned(world, "SELECT occurred_at, latency_ms FROM usage_api.v1_records")
     assert "Join" not in plan
     assert "Nested Loop" not in plan
+
+
+OF_ONE_UPSTREAM = {
+    "v1_calls('2026-08-24 12:00+00', of_upstream => %s)": "period, total, succeeded, failed, warmups",
+    "v1_call_details('24h', '2026-08-25', of_upstream => %s)": "occurred_at, channel, model, outcome",
+    "v1_find_records(of_upstream => %s)": "occurred_at, channel, model, outcome",
+    "v1_count_records(of_upstream => %s)": "records",
+    "v1_attempts_around(NULL, NULL, of_upstream => %s)": "occurred_at, channel, model, begins, ends, counts",
+    "v1_attempts(NULL, NULL, of_upstream => %s)": "occurred_at, channel, model, attempt, attempts, started_at",
+    "v1_logical_requests(NULL, NULL, of_upstream => %s)": f"upstream, {LOGICAL}",
+    "v1_request_outcomes(NULL, NULL, of_upstream => %s)": "request_id, started_at, attempts, switched, outcome",
+    "v1_fallbacks(NULL, NULL, of_upstream => %s)": "*",
+    "v1_request_gaps(NULL, NULL, of_upstream => %s)": "occurred_at, client_key, model, gap",
+    "v1_cache_ttl(NULL, NULL, of_upstream => %s)": "client_key, request_count, p50_minutes, p90_minutes",
+    "v1_cache_hits(NULL, NULL, of_upstream => %s)": "*",
+}
+
+
+def test_what_comes_from_two_proxies_is_not_taken_for_the_same(books):
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in ("one", "other"):
+        with proxy("queue", crafted()) as simulator:
+            books.sync(simulator, name=name)
+        for call, columns in OF_ONE_UPSTREAM.items():
+            rows = books.ask(f"SELECT {columns} FROM usage_api.{call}", ["one"])
+            found.setdefault(call, []).append(in_order(rows))
+    for call, (alone, beside) in found.items():
+        assert alone == beside, call
+        assert len(alone) > 0, call
+        assert books.ask(f"SELECT * FROM usage_api.{call}", ["nobody"]) != alone, call
+    ((both,),) = books.ask("SELECT logical_requests FROM usage_api.v1_fallbacks(NULL, NULL)")
+    ((gaps,),) = books.ask("SELECT count(*) FROM usage_api.v1_request_gaps(NULL, NULL)")
+    assert both == 2 * len(found["v1_logical_requests(NULL, NULL, of_upstream => %s)"][0])
+    assert gaps == 2 * len(found["v1_request_gaps(NULL, NULL, of_upstream => %s)"][0])
