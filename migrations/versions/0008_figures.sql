@@ -78,9 +78,9 @@ CREATE FUNCTION usage_api.v1_totals(
     by_upstream boolean DEFAULT false, by_channel boolean DEFAULT false, by_channel_group boolean DEFAULT false,
     by_client_key boolean DEFAULT false, by_provider boolean DEFAULT false, by_endpoint boolean DEFAULT false,
     by_model boolean DEFAULT false, by_alias boolean DEFAULT false,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_channel_group text DEFAULT NULL, of_client_key
-    text DEFAULT NULL, of_provider text DEFAULT NULL, of_endpoint text DEFAULT NULL, of_model text DEFAULT NULL,
-    of_alias text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_channel_group text DEFAULT NULL,
+    of_client_key text DEFAULT NULL, of_provider text DEFAULT NULL, of_endpoint text DEFAULT NULL,
+    of_model text DEFAULT NULL, of_alias text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_totals
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -141,9 +141,9 @@ LANGUAGE sql STABLE AS $$
           AND (v1_totals.of_channel_group IS NULL OR channel_group = v1_totals.of_channel_group)
           AND (v1_totals.of_model IS NULL OR model = v1_totals.of_model)
         UNION ALL
-        SELECT upstream, NULL::text AS channel, NULL::text AS channel_group, NULL::text AS channel_kind, client_key,
-               NULL::text AS provider, NULL::text AS endpoint, NULL::text AS model, NULL::text AS
-               alias,
+        SELECT upstream, NULL::text AS channel, NULL::text AS channel_group, NULL::text AS channel_kind,
+               client_key, NULL::text AS provider, NULL::text AS endpoint, NULL::text AS model,
+               NULL::text AS alias,
                outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
                uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
                unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd,
@@ -176,6 +176,14 @@ LANGUAGE sql STABLE AS $$
           AND (v1_totals.of_endpoint IS NULL OR endpoint = v1_totals.of_endpoint)
           AND (v1_totals.of_model IS NULL OR model = v1_totals.of_model)
           AND (v1_totals.of_alias IS NULL OR alias = v1_totals.of_alias)
+        UNION ALL  -- nothing: the total of no rows is a row of zeros
+        SELECT NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
+               NULL::text,
+               'success', 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
+               0::bigint, 0::bigint, 0::bigint, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, 0::bigint,
+               0::bigint, 0::bigint, 0::bigint, 0::bigint
+        WHERE NOT (by_upstream IS TRUE OR by_channel IS TRUE OR by_channel_group IS TRUE OR by_client_key IS TRUE
+                   OR by_provider IS TRUE OR by_endpoint IS TRUE OR by_model IS TRUE OR by_alias IS TRUE)
     ) AS used
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 $$;
@@ -193,8 +201,8 @@ CREATE TYPE usage_api.v1_summary AS (
 
 CREATE FUNCTION usage_api.v1_summary(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text
-    DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
+    of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_summary
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -204,8 +212,8 @@ LANGUAGE sql STABLE AS $$
         cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_summary.since, v1_summary.until,
-        of_upstream => v1_summary.of_upstream, of_channel => v1_summary.of_channel, of_client_key =>
-        v1_summary.of_client_key, of_model => v1_summary.of_model
+        of_upstream => v1_summary.of_upstream, of_channel => v1_summary.of_channel,
+        of_client_key => v1_summary.of_client_key, of_model => v1_summary.of_model
     )
 $$;
 
@@ -231,8 +239,8 @@ LANGUAGE sql STABLE AS $$
         cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_model.since, v1_by_model.until,
-        by_model => true, of_upstream => v1_by_model.of_upstream, of_channel => v1_by_model.of_channel, of_client_key
-        => v1_by_model.of_client_key
+        by_model => true, of_upstream => v1_by_model.of_upstream, of_channel => v1_by_model.of_channel,
+        of_client_key => v1_by_model.of_client_key
     )
     ORDER BY requests DESC, model
 $$;
@@ -249,7 +257,7 @@ CREATE TYPE usage_api.v1_by_alias AS (
 
 CREATE FUNCTION usage_api.v1_by_alias(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_channel text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_alias
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -259,8 +267,8 @@ LANGUAGE sql STABLE AS $$
         cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_alias.since, v1_by_alias.until,
-        by_alias => true, by_model => true, of_upstream => v1_by_alias.of_upstream, of_channel =>
-        v1_by_alias.of_channel, of_client_key => v1_by_alias.of_client_key
+        by_alias => true, by_model => true, of_upstream => v1_by_alias.of_upstream,
+        of_client_key => v1_by_alias.of_client_key, of_channel => v1_by_alias.of_channel
     )
     ORDER BY requests DESC, alias, model
 $$;
@@ -287,8 +295,8 @@ LANGUAGE sql STABLE AS $$
         actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_client_key.since, v1_by_client_key.until,
-        by_upstream => true, by_client_key => true, of_upstream => v1_by_client_key.of_upstream, of_channel =>
-        v1_by_client_key.of_channel, of_model => v1_by_client_key.of_model
+        by_upstream => true, by_client_key => true, of_upstream => v1_by_client_key.of_upstream,
+        of_channel => v1_by_client_key.of_channel, of_model => v1_by_client_key.of_model
     )
     ORDER BY requests DESC, upstream, client_key
 $$;
@@ -305,7 +313,7 @@ CREATE TYPE usage_api.v1_by_channel AS (
 
 CREATE FUNCTION usage_api.v1_by_channel(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_model text DEFAULT NULL, of_client_key text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -317,7 +325,7 @@ LANGUAGE sql STABLE AS $$
     FROM usage_api.v1_totals(
         v1_by_channel.since, v1_by_channel.until,
         by_upstream => true, by_channel => true, by_channel_group => true, of_upstream => v1_by_channel.of_upstream,
-        of_client_key => v1_by_channel.of_client_key, of_model => v1_by_channel.of_model
+        of_model => v1_by_channel.of_model, of_client_key => v1_by_channel.of_client_key
     )
     ORDER BY requests DESC, upstream, channel, channel_group, channel_kind
 $$;
@@ -334,8 +342,8 @@ CREATE TYPE usage_api.v1_by_channel_and_model AS (
 
 CREATE FUNCTION usage_api.v1_by_channel_and_model(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text
-    DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
+    of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel_and_model
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -346,9 +354,9 @@ LANGUAGE sql STABLE AS $$
         mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_channel_and_model.since, v1_by_channel_and_model.until,
-        by_upstream => true, by_channel => true, by_channel_group => true, by_model => true, of_upstream =>
-        v1_by_channel_and_model.of_upstream, of_channel => v1_by_channel_and_model.of_channel, of_client_key =>
-        v1_by_channel_and_model.of_client_key, of_model => v1_by_channel_and_model.of_model
+        by_upstream => true, by_channel => true, by_channel_group => true, by_model => true,
+        of_upstream => v1_by_channel_and_model.of_upstream, of_channel => v1_by_channel_and_model.of_channel,
+        of_client_key => v1_by_channel_and_model.of_client_key, of_model => v1_by_channel_and_model.of_model
     )
     ORDER BY requests DESC, upstream, channel, channel_group, channel_kind, model
 $$;
@@ -375,8 +383,8 @@ LANGUAGE sql STABLE AS $$
         cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_channel_group.since, v1_by_channel_group.until,
-        by_channel_group => true, of_upstream => v1_by_channel_group.of_upstream, of_client_key =>
-        v1_by_channel_group.of_client_key, of_model => v1_by_channel_group.of_model
+        by_channel_group => true, of_upstream => v1_by_channel_group.of_upstream,
+        of_client_key => v1_by_channel_group.of_client_key, of_model => v1_by_channel_group.of_model
     )
     ORDER BY requests DESC, channel_group
 $$;
@@ -393,8 +401,8 @@ CREATE TYPE usage_api.v1_by_endpoint AS (
 
 CREATE FUNCTION usage_api.v1_by_endpoint(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text
-    DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
+    of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_endpoint
 LANGUAGE sql STABLE AS $$
     SELECT
@@ -404,8 +412,9 @@ LANGUAGE sql STABLE AS $$
         actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_by_endpoint.since, v1_by_endpoint.until,
-        by_provider => true, by_endpoint => true, of_upstream => v1_by_endpoint.of_upstream, of_channel =>
-        v1_by_endpoint.of_channel, of_client_key => v1_by_endpoint.of_client_key, of_model => v1_by_endpoint.of_model
+        by_provider => true, by_endpoint => true, of_upstream => v1_by_endpoint.of_upstream,
+        of_channel => v1_by_endpoint.of_channel, of_client_key => v1_by_endpoint.of_client_key,
+        of_model => v1_by_endpoint.of_model
     )
     ORDER BY requests DESC, provider, endpoint
 $$;
@@ -432,8 +441,8 @@ LANGUAGE sql STABLE AS $$
         actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests, mean_latency_ms, mean_ttft_ms
     FROM usage_api.v1_totals(
         v1_client_key_models.since, v1_client_key_models.until,
-        by_client_key => true, by_model => true, by_alias => true, of_client_key =>
-        v1_client_key_models.of_client_key, of_upstream => v1_client_key_models.of_upstream
+        by_client_key => true, by_model => true, by_alias => true,
+        of_client_key => v1_client_key_models.of_client_key, of_upstream => v1_client_key_models.of_upstream
     )
     ORDER BY client_key, requests DESC, model, alias
 $$;
@@ -638,18 +647,19 @@ $$;
 -- -- one page of everything ----------------------------------------------------------------------------------------
 
 CREATE TYPE usage_api.v1_dashboard AS (
-    total_requests bigint, total_succeeded bigint, total_failed bigint, total_input_tokens bigint, total_output_tokens
-    bigint, total_cache_read_tokens bigint, total_cache_write_tokens bigint, total_tokens bigint,
+    total_requests bigint, total_succeeded bigint, total_failed bigint, total_input_tokens bigint,
+    total_output_tokens bigint, total_cache_read_tokens bigint, total_cache_write_tokens bigint, total_tokens bigint,
     total_unclassified_tokens bigint, total_cost_usd numeric, total_actual_cost_usd numeric, today_requests bigint,
     today_succeeded bigint, today_failed bigint, today_input_tokens bigint, today_output_tokens bigint,
-    today_cache_read_tokens bigint, today_cache_write_tokens bigint, today_tokens bigint, today_unclassified_tokens
-    bigint, today_cost_usd numeric, today_actual_cost_usd numeric, mean_latency_ms numeric, total_client_keys bigint,
-    active_client_keys bigint, rpm numeric, succeeded_rpm numeric, tpm numeric, cache_tpm numeric
+    today_cache_read_tokens bigint, today_cache_write_tokens bigint, today_tokens bigint,
+    today_unclassified_tokens bigint, today_cost_usd numeric, today_actual_cost_usd numeric, mean_latency_ms numeric,
+    total_client_keys bigint, active_client_keys bigint, rpm numeric, succeeded_rpm numeric, tpm numeric,
+    cache_tpm numeric
 );
 -- Which calls ended in the last five minutes can only be found among those that began before: six hours are looked at.
 CREATE FUNCTION usage_api.v1_dashboard(
-    of_client_key text DEFAULT NULL, of_upstream text DEFAULT NULL, at timestamptz DEFAULT now(),
-    zone text DEFAULT NULL
+    of_client_key text DEFAULT NULL, at timestamptz DEFAULT now(), zone text DEFAULT NULL,
+    of_upstream text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_dashboard
 LANGUAGE sql STABLE AS $$
     SELECT
