@@ -5,7 +5,7 @@
 
 -- A value that stands for one of a few known words: anything else is refused by name, instead of finding nothing.
 CREATE FUNCTION usage_api.v1_one_of(given text, what text, known text[]) RETURNS text
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF given = ANY(known) THEN
         RETURN given;
@@ -22,7 +22,7 @@ COMMENT ON FUNCTION usage_api.v1_one_of(text, text, text[]) IS 'The given word, 
 CREATE TYPE usage_api.v1_period AS (since timestamptz, until timestamptz);
 CREATE FUNCTION usage_api.v1_period(name text, at timestamptz DEFAULT now(), zone text DEFAULT NULL)
 RETURNS SETOF usage_api.v1_period
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         CASE chosen.name
             WHEN 'today' THEN usage_api.v1_day_begin(place.day, place.zone)
@@ -82,7 +82,7 @@ CREATE FUNCTION usage_api.v1_totals(
     of_client_key text DEFAULT NULL, of_provider text DEFAULT NULL, of_endpoint text DEFAULT NULL,
     of_model text DEFAULT NULL, of_alias text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_totals
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         CASE WHEN by_upstream THEN upstream END AS upstream,
         CASE WHEN by_channel THEN channel END AS channel,
@@ -204,7 +204,7 @@ CREATE FUNCTION usage_api.v1_summary(
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
     of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_summary
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens, output_tokens, reasoning_tokens,
         cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens,
@@ -231,7 +231,7 @@ CREATE FUNCTION usage_api.v1_by_model(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_model
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         model, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens, output_tokens,
         reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens,
@@ -259,7 +259,7 @@ CREATE FUNCTION usage_api.v1_by_alias(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_channel text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_alias
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         alias, model, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens, output_tokens,
         reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens,
@@ -287,7 +287,7 @@ CREATE FUNCTION usage_api.v1_by_client_key(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_client_key
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         upstream, client_key, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens,
         output_tokens, reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens,
@@ -315,7 +315,7 @@ CREATE FUNCTION usage_api.v1_by_channel(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_model text DEFAULT NULL, of_client_key text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         upstream, channel, channel_group, channel_kind, requests, succeeded, failed, warmups, success_rate,
         error_rate, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens,
@@ -345,7 +345,7 @@ CREATE FUNCTION usage_api.v1_by_channel_and_model(
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
     of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel_and_model
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         upstream, channel, channel_group, channel_kind, model, requests, succeeded, failed, warmups, success_rate,
         error_rate, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens,
@@ -375,7 +375,7 @@ CREATE FUNCTION usage_api.v1_by_channel_group(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel_group
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         channel_group, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens, output_tokens,
         reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens,
@@ -404,7 +404,7 @@ CREATE FUNCTION usage_api.v1_by_endpoint(
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
     of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_endpoint
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         provider, endpoint, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens,
         output_tokens, reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens,
@@ -433,7 +433,7 @@ CREATE FUNCTION usage_api.v1_client_key_models(
     since timestamptz, until timestamptz,
     of_client_key text DEFAULT NULL, of_upstream text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_client_key_models
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         client_key, model, alias, requests, succeeded, failed, warmups, success_rate, error_rate, input_tokens,
         output_tokens, reasoning_tokens, cached_tokens, total_tokens, uncached_input_tokens, cache_read_tokens,
@@ -462,7 +462,7 @@ CREATE TYPE usage_api.v1_channel_statistics AS (
 CREATE FUNCTION usage_api.v1_channel_statistics(
     since timestamptz, until timestamptz, of_upstream text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_channel_statistics
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         CASE grouping(channel_group, channel, model)
             WHEN 7 THEN 'all' WHEN 3 THEN 'group' WHEN 1 THEN 'channel' ELSE 'model'
@@ -525,7 +525,7 @@ CREATE FUNCTION usage_api.v1_trend(
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
     of_model text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_trend
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         bucket,
         to_char(bucket AT TIME ZONE coalesce(v1_trend.zone, usage_api.v1_zone()),
@@ -612,7 +612,7 @@ CREATE FUNCTION usage_api.v1_heatmap(
     days integer DEFAULT 365, last_day date DEFAULT NULL, of_upstream text DEFAULT NULL,
     of_client_key text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_heatmap
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         calendar.day,
         coalesce(used.requests, 0), coalesce(used.failed, 0), coalesce(used.tokens, 0), coalesce(used.total_tokens, 0),
@@ -661,7 +661,7 @@ CREATE FUNCTION usage_api.v1_dashboard(
     of_client_key text DEFAULT NULL, at timestamptz DEFAULT now(), zone text DEFAULT NULL,
     of_upstream text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_dashboard
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         ever.requests, ever.succeeded, ever.failed, ever.uncached_input_tokens, ever.billed_output_tokens,
         ever.cache_read_tokens, ever.cache_write_tokens, ever.tokens - ever.unclassified_tokens,
@@ -683,8 +683,25 @@ LANGUAGE sql STABLE AS $$
               AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
         ),
         lately.requests * 0.2, lately.succeeded * 0.2, lately.tokens * 0.2, lately.cache_tokens * 0.2
-    FROM usage_api.v1_summary(
-        NULL, NULL, of_upstream => v1_dashboard.of_upstream, of_client_key => v1_dashboard.of_client_key
+    FROM (
+        SELECT
+            coalesce(sum(requests) FILTER (WHERE outcome <> 'warmup'), 0)::bigint AS requests,
+            coalesce(sum(requests) FILTER (WHERE outcome = 'success'), 0)::bigint AS succeeded,
+            coalesce(sum(requests) FILTER (WHERE outcome = 'failed'), 0)::bigint AS failed,
+            coalesce(sum(uncached_input_tokens), 0)::bigint AS uncached_input_tokens,
+            coalesce(sum(billed_output_tokens), 0)::bigint AS billed_output_tokens,
+            coalesce(sum(cache_read_tokens), 0)::bigint AS cache_read_tokens,
+            coalesce(sum(cache_write_tokens), 0)::bigint AS cache_write_tokens,
+            coalesce(sum(unclassified_tokens), 0)::bigint AS unclassified_tokens,
+            coalesce(sum(uncached_input_tokens) + sum(cache_read_tokens) + sum(cache_write_tokens)
+                     + sum(billed_output_tokens) + sum(unclassified_tokens), 0)::bigint AS tokens,
+            coalesce(sum(cost_usd), CASE WHEN coalesce(sum(requests), 0) = 0 THEN 0 END) AS cost_usd,
+            coalesce(sum(actual_cost_usd), CASE WHEN coalesce(sum(requests), 0) = 0 THEN 0 END) AS actual_cost_usd,
+            round(sum(latency_ms_sum) FILTER (WHERE outcome <> 'warmup')
+                  / nullif(sum(latency_samples) FILTER (WHERE outcome <> 'warmup'), 0), 2) AS mean_latency_ms
+        FROM usage_api.v1_daily_keys
+        WHERE (v1_dashboard.of_upstream IS NULL OR upstream = v1_dashboard.of_upstream)
+          AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
     ) AS ever
     CROSS JOIN LATERAL (
         SELECT coalesce(v1_dashboard.zone, usage_api.v1_zone()) AS zone
@@ -717,7 +734,7 @@ CREATE TYPE usage_api.v1_client_key_costs AS (
 CREATE FUNCTION usage_api.v1_client_key_costs(
     at timestamptz DEFAULT now(), zone text DEFAULT NULL, of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_client_key_costs
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         upstream, client_key,
         coalesce(sum(requests) FILTER (WHERE period = 'today' AND outcome <> 'warmup'), 0)::bigint,
@@ -731,7 +748,7 @@ LANGUAGE sql STABLE AS $$
                  CASE WHEN coalesce(sum(requests) FILTER (WHERE period = 'all'), 0) = 0 THEN 0 END)
     FROM (
         SELECT 'all' AS period, upstream, client_key, outcome, requests, actual_cost_usd
-        FROM usage_api.v1_key_usage(NULL, NULL)
+        FROM usage_api.v1_daily_keys
         UNION ALL
         SELECT 'last_30_days', upstream, client_key, outcome, requests, actual_cost_usd
         FROM usage_api.v1_key_usage(v1_client_key_costs.at - interval '720 hours', v1_client_key_costs.at)
@@ -766,7 +783,7 @@ CREATE FUNCTION usage_api.v1_latency_percentiles(
     since timestamptz, until timestamptz, by text DEFAULT 'all', of_upstream text DEFAULT NULL,
     of_channel text DEFAULT NULL, of_model text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_latency_percentiles
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
         measure, name, samples,
         max(ms) FILTER (WHERE share = 0.5) AS p50_ms,
