@@ -173,10 +173,9 @@ def hour_begin(at: datetime, zone: ZoneInfo) -> datetime:
     return at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
 
 
-def trend(
-    records: Sequence[Record], since: datetime, until: datetime, grain: str, zone: ZoneInfo
-) -> list[Row]:
+def trend(records: Sequence[Record], since: datetime, until: datetime, grain: str, zone: ZoneInfo) -> list[Row]:
     """A row of totals for each day or hour that has a quarter of an hour in the window."""
+
     def bucket(at: datetime) -> datetime:
         return day_begin(at.astimezone(zone).date(), zone) if grain == "day" else hour_begin(at, zone)
 

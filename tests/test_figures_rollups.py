@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,7 +22,7 @@ from worker import sync
 from worker.config import OwnPrice, Prices, Upstream
 from worker.traffic import Traffic, outcome, reported
 
-ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
+ZONES = ("UTC", "Asia/Kolkata")
 PRICED = ("gpt*", "claude*", "moonshotai*", "deepseek*", "kimi*", "gemini-2.5*")
 """Models with a price: the others' requests have no cost, but for those that consumed nothing."""
 
@@ -123,7 +123,8 @@ def load(books: Books, upstream: str, made: Any) -> None:
         config = books.config(one, prices=prices)
         assert sync.sync_once(config, books.engine, one).exit_code == 0  # the channels are there before their usage
         for channel, rate in RATES.items():
-            done = books.worker(None, "channels", "set-rate", channel, rate, "--since", "2026-08-01", "--upstream", upstream)
+            from_then = ("--since", "2026-08-01", "--upstream", upstream)
+            done = books.worker(None, "channels", "set-rate", channel, rate, *from_then)
             assert done.code == 0, done.stderr
         simulator.push(made)
         assert sync.sync_once(config, books.engine, one).inserted == len(made)
@@ -184,17 +185,15 @@ def test_the_records_hold_what_the_figures_must_tell_apart(world):
 # -- totals -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("function", GROUPINGS)
-def test_totals_of_a_window(world, function, window):
+def test_totals_of_a_window(world, function):
     names = GROUPINGS[function]
-    within = figures.within(world.records, *WINDOWS[window])
-    found = world.rows(function, *WINDOWS[window])
-    wanted = figures.by(within, *names) if names else [figures.totals(within)]
-    same(found, wanted, *names)
-    order = [(row["client_key"], -row["requests"]) if function == "v1_client_key_models" else -row["requests"]
-             for row in found]  # fmt: skip
-    assert order == sorted(order)
+    for window in WINDOWS.values():
+        within = figures.within(world.records, *window)
+        found = world.rows(function, *window)
+        same(found, figures.by(within, *names) if names else [figures.totals(within)], *names)
+        order = [(row["client_key"] if function == "v1_client_key_models" else "", -row["requests"]) for row in found]
+        assert order == sorted(order)
 
 
 @pytest.mark.parametrize("function", GROUPINGS)
@@ -208,8 +207,7 @@ def test_filters_of_totals(world, function):
         some = figures.of(within, **wanted)
         found = world.rows(function, *window, **{f"of_{name}": value for name, value in wanted.items()})
         same(found, figures.by(some, *names) if names else [figures.totals(some)], *names)
-    assert world.rows(function, *window, of_upstream="nobody") == (figures.by([], *names) if names else [
-        figures.totals([])])  # fmt: skip
+    assert world.rows(function, *window, of_upstream="nobody") == ([] if names else [figures.totals([])])
 
 
 def test_totals_by_anything_with_any_filter(world):
@@ -218,7 +216,8 @@ def test_totals_by_anything_with_any_filter(world):
     for _ in range(60):
         window = random.choice(windows)
         grouped_by = random.sample(BY, random.choice((0, 1, 2, 3, 8)))
-        wanted = {name: random.choice(world.values(name)[:4]) for name in random.sample(BY, random.choice((0, 0, 1, 2)))}
+        filters = random.sample(BY, random.choice((0, 0, 1, 2)))
+        wanted = {name: random.choice(world.values(name)[:4]) for name in filters}
         named = {f"by_{name}": True for name in grouped_by} | {f"of_{name}": value for name, value in wanted.items()}
         found = world.rows("v1_totals", *window, **named)
         shown = [name for name in figures.DIMENSIONS
@@ -233,11 +232,11 @@ def test_a_flag_that_is_null_asks_for_nothing(world):
     assert found == {**dict.fromkeys(figures.DIMENSIONS), **figures.totals(world.records)}
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_statistics_of_channels(world, window):
-    for upstream in (None, "first", "second"):
-        within = figures.of(figures.within(world.records, *WINDOWS[window]), upstream=upstream)
-        found = world.rows("v1_channel_statistics", *WINDOWS[window], of_upstream=upstream)
+def test_statistics_of_channels(world):
+    for n, window in enumerate(WINDOWS.values()):
+        upstream = (None, "first", "second")[n % 3]
+        within = figures.of(figures.within(world.records, *window), upstream=upstream)
+        found = world.rows("v1_channel_statistics", *window, of_upstream=upstream)
         same(found, list(figures.channel_statistics(within)), "level", "channel_group", "channel", "model")
         levels = ["all", "group", "channel", "model"]
         order = [(levels.index(row["level"]), -row["requests"]) for row in found]
@@ -262,7 +261,8 @@ def test_a_trend_of_a_part(world):
     for name in ("upstream", "channel", "client_key", "model"):
         value = world.values(name)[1]
         found = world.rows("v1_trend", since, until, "day", **{f"of_{name}": value})
-        same(found, figures.trend(figures.of(world.records, **{name: value}), since, until, "day", world.zone), "bucket")
+        some = figures.of(world.records, **{name: value})
+        same(found, figures.trend(some, since, until, "day", world.zone), "bucket")
 
 
 def test_a_trend_without_bounds_is_of_the_days_with_records(world):
@@ -319,7 +319,7 @@ INSTANTS = (utc(2026, 8, 21), utc(2026, 8, 21, 0, 1), utc(2026, 8, 21, 20), utc(
 
 @pytest.mark.parametrize("zone", [None, "Asia/Kathmandu"])
 def test_a_dashboard(world, zone):
-    of_what = [{}, *({name: value} for name in ("upstream", "client_key") for value in world.values(name))]
+    of_what = [{}, *({name: world.values(name)[1]} for name in ("upstream", "client_key"))]
     for at in INSTANTS:
         for wanted in of_what:
             (found,) = world.rows("v1_dashboard", at=at, zone=zone, **{f"of_{k}": v for k, v in wanted.items()})
@@ -328,7 +328,8 @@ def test_a_dashboard(world, zone):
 
 
 def test_the_last_five_minutes_of_a_dashboard_are_of_when_calls_ended(world):
-    ended = max(world.records, key=lambda r: r.latency_ms or 0 if r.latency_ms and r.latency_ms < 6e6 else 0).completed_at
+    long = [r for r in world.records if r.latency_ms and r.latency_ms > 20 * 60_000]
+    ended = long[0].completed_at
     (found,) = world.rows("v1_dashboard", at=ended + timedelta(seconds=1))
     wanted = figures.dashboard(world.records, ended + timedelta(seconds=1), world.zone)
     assert found["rpm"] == wanted["rpm"] > 0
@@ -419,12 +420,12 @@ def test_percentiles_leave_out_what_was_not_counted_by_bounds(books):
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/New_York", "America/Havana", "Australia/Lord_Howe"])
-@pytest.mark.parametrize("name", PERIODS)
-def test_periods(world, name, zone):
+def test_periods(books, zone):
     at = utc(2026, 1, 1, 0, 30)
     while at < utc(2027, 1, 2):
-        (found,) = world.rows("v1_period", name, at, zone)
-        assert (found["since"], found["until"]) == figures.period(name, at, ZoneInfo(zone)), at
+        for name in PERIODS:
+            (found,) = books.ask("SELECT * FROM usage_api.v1_period(%s, %s, %s)", [name, at, zone])
+            assert found == figures.period(name, at, ZoneInfo(zone)), (name, at)
         at += timedelta(days=5, hours=7, minutes=11)
 
 
@@ -465,9 +466,9 @@ def plan(books: Books, call: str, columns: str = "*", options: str = "COSTS OFF"
     return "\n".join(row for (row,) in rows)
 
 
-@pytest.mark.parametrize("function", sorted(ALL_FUNCTIONS))
-def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(world, function):
-    assert f"Function Scan on {function}" not in plan(world.books, f"{function}({CALLS[function]})")
+def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(books):
+    for function in ALL_FUNCTIONS:
+        assert f"Function Scan on {function}" not in plan(books, f"{function}({CALLS[function]})")
 
 
 @pytest.mark.parametrize(
@@ -482,8 +483,6 @@ def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(world, funct
     ],
 )
 def test_the_smallest_rollup_that_knows_is_read(books, call, read, not_read):
-    import re
-
     shown = plan(books, call.format(CALLS["v1_summary"]))
     assert re.search(rf"on {read} ", shown)
     assert not re.search(rf"on {not_read} ", shown)
