@@ -888,50 +888,33 @@ BEGIN
         JOIN pg_proc AS p ON p.proname = t.relname AND p.pronamespace = t.relnamespace
         JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0
         LEFT JOIN pg_attribute AS d ON d.attrelid = 'usage_api.v1_daily'::regclass AND d.attname = a.attname
-        LEFT JOIN (VALUES
-            ('v1_channel_statistics', 'level', 'What the row is about: all, group (channel_group), channel (channel_group and channel) or model; the other names are NULL.'),
-            ('v1_period', 'since', 'Its begin; NULL for none.'),
-            ('v1_period', 'until', 'Its end, which does not belong to it; NULL for none.'),
-            ('v1_trend', 'bucket', 'When the day or the hour began.'),
-            ('v1_trend', 'label', 'The day, or the day and the hour, as the zone''s calendar and clock show it.'),
-            ('v1_heatmap', 'day', 'The day, in the rollup time zone.'),
-            ('v1_heatmap', 'max_requests', 'The most requests of any day shown: the same in each row.'),
-            ('v1_dashboard', 'mean_latency_ms', 'Mean of all measured latencies of requests ever, in milliseconds, to two decimals.'),
-            ('v1_dashboard', 'total_client_keys', 'Client keys ever seen. Requests without a key count as one.'),
-            ('v1_dashboard', 'active_client_keys', 'Client keys with a request in the 24 hours before the instant.'),
-            ('v1_dashboard', 'rpm', 'Requests per minute among those that ended in the five minutes before the instant. A call of more than six hours is not seen.'),
-            ('v1_dashboard', 'succeeded_rpm', 'The same of successful requests.'),
-            ('v1_dashboard', 'tpm', 'Uncached input and output tokens per minute of the same five minutes.'),
-            ('v1_dashboard', 'cache_tpm', 'Tokens read from and written to caches per minute of the same five minutes.'),
-            ('v1_client_key_costs', 'today_requests', 'Requests of the day, warm-ups not counted.'),
-            ('v1_client_key_costs', 'last_30_days_requests', 'Requests of the 720 hours before the instant, warm-ups not counted.'),
-            ('v1_client_key_costs', 'total_requests', 'All requests, warm-ups not counted.'),
-            ('v1_client_key_costs', 'today_actual_cost_usd', 'What the day really cost in US dollars; NULL when nothing that was used has a price.'),
-            ('v1_client_key_costs', 'last_30_days_actual_cost_usd', 'What the 720 hours before the instant really cost in US dollars; NULL when nothing that was used has a price.'),
-            ('v1_client_key_costs', 'total_actual_cost_usd', 'What everything really cost in US dollars; NULL when nothing that was used has a price.'),
-            ('v1_latency_percentiles', 'measure', 'latency, or ttft (the time to the first token).'),
-            ('v1_latency_percentiles', 'name', 'The channel, group or model; all when they are not told apart.'),
-            ('v1_latency_percentiles', 'samples', 'Measured requests. Times to the first token are left out where records were dropped before they were counted by bounds.')
-        ) AS own (type, name, comment) ON own.type = t.relname AND own.name = a.attname
         LEFT JOIN (
             VALUES
-                ('requests', 'Attempts at an upstream, warm-ups not counted.'),
-                ('succeeded', 'Requests that succeeded.'),
-                ('failed', 'Requests that failed.'),
-                ('warmups', 'Calls that asked for no generation. Their tokens and costs are counted, they are not.'),
-                ('success_rate', 'Percentage of requests that succeeded, to two decimals; NULL where there is no request.'),
-                ('error_rate', 'Percentage of requests that failed, to two decimals; NULL where there is no request.'),
-                ('tokens', 'The sum of the five counts that exclude one another: uncached input, cache reads, cache writes, output and unclassified.'),
-                ('cache_hit_rate', 'Percentage of the input tokens that were read from a cache, to two decimals; NULL where there are none.'),
-                ('cost_usd', 'Cost in US dollars of what has a price; NULL when something was used and nothing of it has one.'),
-                ('actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL as cost_usd.'),
-                ('cache_read_cost_usd', 'The part of cost_usd for cache reads; NULL as cost_usd.'),
-                ('cache_write_cost_usd', 'The part of cost_usd for cache writes; NULL as cost_usd.'),
-                ('unpriced_requests', 'Records without a price, warm-ups too: they are not in the costs.'),
-                ('mean_latency_ms', 'Mean of the measured latencies of requests, in milliseconds, to two decimals; NULL when none was measured.'),
-                ('mean_ttft_ms', 'Mean of the measured times to the first token, in milliseconds, to two decimals; NULL when none was measured.')
+                ('v1_channel_statistics', 'level', 'What the row is about: all, group (channel_group), channel (channel_group and channel) or model; the other names are NULL.'),
+                ('v1_period', 'since', 'Its begin; NULL for none.'),
+                ('v1_period', 'until', 'Its end, which does not belong to it; NULL for none.'),
+                ('v1_trend', 'bucket', 'When the day or the hour began.'),
+                ('v1_trend', 'label', 'The day, or the day and the hour, as the zone''s calendar and clock show it.'),
+                ('v1_heatmap', 'day', 'The day, in the rollup time zone.'),
+                ('v1_heatmap', 'max_requests', 'The most requests of any day shown: the same in each row.'),
+                ('v1_dashboard', 'mean_latency_ms', 'Mean of all measured latencies of requests ever, in milliseconds, to two decimals.'),
+                ('v1_dashboard', 'total_client_keys', 'Client keys ever seen. Requests without a key count as one.'),
+                ('v1_dashboard', 'active_client_keys', 'Client keys with a request in the 24 hours before the instant.'),
+                ('v1_dashboard', 'rpm', 'Requests per minute among those that ended in the five minutes before the instant. A call of more than six hours is not seen.'),
+                ('v1_dashboard', 'succeeded_rpm', 'The same of successful requests.'),
+                ('v1_dashboard', 'tpm', 'Uncached input and output tokens per minute of the same five minutes.'),
+                ('v1_dashboard', 'cache_tpm', 'Tokens read from and written to caches per minute of the same five minutes.'),
+                ('v1_client_key_costs', 'today_requests', 'Requests of the day, warm-ups not counted.'),
+                ('v1_client_key_costs', 'last_30_days_requests', 'Requests of the 720 hours before the instant, warm-ups not counted.'),
+                ('v1_client_key_costs', 'total_requests', 'All requests, warm-ups not counted.'),
+                ('v1_client_key_costs', 'today_actual_cost_usd', 'What the day really cost in US dollars; NULL when nothing that was used has a price.'),
+                ('v1_client_key_costs', 'last_30_days_actual_cost_usd', 'What the 720 hours before the instant really cost in US dollars; NULL when nothing that was used has a price.'),
+                ('v1_client_key_costs', 'total_actual_cost_usd', 'What everything really cost in US dollars; NULL when nothing that was used has a price.'),
+                ('v1_latency_percentiles', 'measure', 'latency, or ttft (the time to the first token).'),
+                ('v1_latency_percentiles', 'name', 'The channel, group or model; all when they are not told apart.'),
+                ('v1_latency_percentiles', 'samples', 'Measured requests. Times to the first token are left out where records were dropped before they were counted by bounds.')
             UNION ALL
-            SELECT period.name || '_' || figure.name, replace(figure.comment, '…', period.meaning)
+            SELECT 'v1_dashboard', period.name || '_' || figure.name, replace(figure.comment, '…', period.meaning)
             FROM (VALUES ('total', 'ever'), ('today', 'on the day')) AS period (name, meaning)
             CROSS JOIN (VALUES
                 ('requests', 'Requests …, warm-ups not counted.'),
@@ -947,13 +930,30 @@ BEGIN
                 ('actual_cost_usd', 'Cost … times the channels'' rate multipliers, in US dollars; NULL as the cost.')
             ) AS figure (name, comment)
             UNION ALL
-            SELECT share.name || edge.name, replace(edge.comment, '…', share.percent)
+            SELECT 'v1_latency_percentiles', share.name || edge.name, replace(edge.comment, '…', share.percent)
             FROM (VALUES ('p50', '50'), ('p75', '75'), ('p90', '90'), ('p95', '95'), ('p99', '99')) AS share (name, percent)
             CROSS JOIN (VALUES
                 ('_ms', 'Milliseconds that … % of the measured requests do not exceed, estimated between the bounds that follow; the last bound itself where it lies beyond. NULL without samples.'),
                 ('_from_ms', 'It is more than this.'),
                 ('_to_ms', 'It is this at most; NULL beyond the last bound.')
             ) AS edge (name, comment)
+        ) AS own (type, name, comment) ON own.type = t.relname AND own.name = a.attname
+        LEFT JOIN (VALUES
+            ('requests', 'Attempts at an upstream, warm-ups not counted.'),
+            ('succeeded', 'Requests that succeeded.'),
+            ('failed', 'Requests that failed.'),
+            ('warmups', 'Calls that asked for no generation. Their tokens and costs are counted, they are not.'),
+            ('success_rate', 'Percentage of requests that succeeded, to two decimals; NULL where there is no request.'),
+            ('error_rate', 'Percentage of requests that failed, to two decimals; NULL where there is no request.'),
+            ('tokens', 'The sum of the five counts that exclude one another: uncached input, cache reads, cache writes, output and unclassified.'),
+            ('cache_hit_rate', 'Percentage of the input tokens that were read from a cache, to two decimals; NULL where there are none.'),
+            ('cost_usd', 'Cost in US dollars of what has a price; NULL when something was used and nothing of it has one.'),
+            ('actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL as cost_usd.'),
+            ('cache_read_cost_usd', 'The part of cost_usd for cache reads; NULL as cost_usd.'),
+            ('cache_write_cost_usd', 'The part of cost_usd for cache writes; NULL as cost_usd.'),
+            ('unpriced_requests', 'Records without a price, warm-ups too: they are not in the costs.'),
+            ('mean_latency_ms', 'Mean of the measured latencies of requests, in milliseconds, to two decimals; NULL when none was measured.'),
+            ('mean_ttft_ms', 'Mean of the measured times to the first token, in milliseconds, to two decimals; NULL when none was measured.')
         ) AS shared (name, comment) ON shared.name = a.attname
         WHERE t.relnamespace = 'usage_api'::regnamespace AND t.relkind = 'c'
           AND col_description(t.oid, a.attnum) IS NULL
