@@ -80,7 +80,7 @@ CREATE FUNCTION usage_api.v1_totals(
     by_model boolean DEFAULT false, by_alias boolean DEFAULT false,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_channel_group text DEFAULT NULL,
     of_client_key text DEFAULT NULL, of_provider text DEFAULT NULL, of_endpoint text DEFAULT NULL,
-    of_model text DEFAULT NULL, of_alias text DEFAULT NULL
+    of_model text DEFAULT NULL, of_alias text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_totals
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -140,6 +140,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
           AND (v1_totals.of_channel IS NULL OR channel = v1_totals.of_channel)
           AND (v1_totals.of_channel_group IS NULL OR channel_group = v1_totals.of_channel_group)
           AND (v1_totals.of_model IS NULL OR model = v1_totals.of_model)
+          AND (v1_totals.of_outcome IS NULL OR outcome = v1_totals.of_outcome)
         UNION ALL
         SELECT upstream, NULL::text AS channel, NULL::text AS channel_group, NULL::text AS channel_kind,
                client_key, NULL::text AS provider, NULL::text AS endpoint, NULL::text AS model,
@@ -156,6 +157,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                     OR of_provider IS NOT NULL OR of_endpoint IS NOT NULL OR of_alias IS NOT NULL)
           AND (v1_totals.of_upstream IS NULL OR upstream = v1_totals.of_upstream)
           AND (v1_totals.of_client_key IS NULL OR client_key = v1_totals.of_client_key)
+          AND (v1_totals.of_outcome IS NULL OR outcome = v1_totals.of_outcome)
         UNION ALL
         SELECT upstream, channel, channel_group, channel_kind, client_key, provider, endpoint, model, alias,
                outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
@@ -176,6 +178,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
           AND (v1_totals.of_endpoint IS NULL OR endpoint = v1_totals.of_endpoint)
           AND (v1_totals.of_model IS NULL OR model = v1_totals.of_model)
           AND (v1_totals.of_alias IS NULL OR alias = v1_totals.of_alias)
+          AND (v1_totals.of_outcome IS NULL OR outcome = v1_totals.of_outcome)
         UNION ALL  -- nothing: the total of no rows is a row of zeros
         SELECT NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text, NULL::text,
                NULL::text,
@@ -202,7 +205,7 @@ CREATE TYPE usage_api.v1_summary AS (
 CREATE FUNCTION usage_api.v1_summary(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
-    of_model text DEFAULT NULL
+    of_model text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_summary
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -213,7 +216,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_summary.since, v1_summary.until,
         of_upstream => v1_summary.of_upstream, of_channel => v1_summary.of_channel,
-        of_client_key => v1_summary.of_client_key, of_model => v1_summary.of_model
+        of_client_key => v1_summary.of_client_key, of_model => v1_summary.of_model,
+        of_outcome => v1_summary.of_outcome
     )
 $$;
 
@@ -229,7 +233,8 @@ CREATE TYPE usage_api.v1_by_model AS (
 
 CREATE FUNCTION usage_api.v1_by_model(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
+    of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_model
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -240,7 +245,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_by_model.since, v1_by_model.until,
         by_model => true, of_upstream => v1_by_model.of_upstream, of_channel => v1_by_model.of_channel,
-        of_client_key => v1_by_model.of_client_key
+        of_client_key => v1_by_model.of_client_key, of_outcome => v1_by_model.of_outcome
     )
     ORDER BY requests DESC, model
 $$;
@@ -257,7 +262,8 @@ CREATE TYPE usage_api.v1_by_alias AS (
 
 CREATE FUNCTION usage_api.v1_by_alias(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_channel text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_channel text DEFAULT NULL,
+    of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_alias
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -268,7 +274,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_by_alias.since, v1_by_alias.until,
         by_alias => true, by_model => true, of_upstream => v1_by_alias.of_upstream,
-        of_client_key => v1_by_alias.of_client_key, of_channel => v1_by_alias.of_channel
+        of_client_key => v1_by_alias.of_client_key, of_channel => v1_by_alias.of_channel,
+        of_outcome => v1_by_alias.of_outcome
     )
     ORDER BY requests DESC, alias, model
 $$;
@@ -285,7 +292,8 @@ CREATE TYPE usage_api.v1_by_client_key AS (
 
 CREATE FUNCTION usage_api.v1_by_client_key(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_model text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_model text DEFAULT NULL,
+    of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_client_key
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -296,7 +304,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_by_client_key.since, v1_by_client_key.until,
         by_upstream => true, by_client_key => true, of_upstream => v1_by_client_key.of_upstream,
-        of_channel => v1_by_client_key.of_channel, of_model => v1_by_client_key.of_model
+        of_channel => v1_by_client_key.of_channel, of_model => v1_by_client_key.of_model,
+        of_outcome => v1_by_client_key.of_outcome
     )
     ORDER BY requests DESC, upstream, client_key
 $$;
@@ -313,7 +322,8 @@ CREATE TYPE usage_api.v1_by_channel AS (
 
 CREATE FUNCTION usage_api.v1_by_channel(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_model text DEFAULT NULL, of_client_key text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_model text DEFAULT NULL, of_client_key text DEFAULT NULL,
+    of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -325,7 +335,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_by_channel.since, v1_by_channel.until,
         by_upstream => true, by_channel => true, by_channel_group => true, of_upstream => v1_by_channel.of_upstream,
-        of_model => v1_by_channel.of_model, of_client_key => v1_by_channel.of_client_key
+        of_model => v1_by_channel.of_model, of_client_key => v1_by_channel.of_client_key,
+        of_outcome => v1_by_channel.of_outcome
     )
     ORDER BY requests DESC, upstream, channel, channel_group, channel_kind
 $$;
@@ -343,7 +354,7 @@ CREATE TYPE usage_api.v1_by_channel_and_model AS (
 CREATE FUNCTION usage_api.v1_by_channel_and_model(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
-    of_model text DEFAULT NULL
+    of_model text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel_and_model
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -356,7 +367,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         v1_by_channel_and_model.since, v1_by_channel_and_model.until,
         by_upstream => true, by_channel => true, by_channel_group => true, by_model => true,
         of_upstream => v1_by_channel_and_model.of_upstream, of_channel => v1_by_channel_and_model.of_channel,
-        of_client_key => v1_by_channel_and_model.of_client_key, of_model => v1_by_channel_and_model.of_model
+        of_client_key => v1_by_channel_and_model.of_client_key, of_model => v1_by_channel_and_model.of_model,
+        of_outcome => v1_by_channel_and_model.of_outcome
     )
     ORDER BY requests DESC, upstream, channel, channel_group, channel_kind, model
 $$;
@@ -373,7 +385,8 @@ CREATE TYPE usage_api.v1_by_channel_group AS (
 
 CREATE FUNCTION usage_api.v1_by_channel_group(
     since timestamptz, until timestamptz,
-    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text DEFAULT NULL
+    of_upstream text DEFAULT NULL, of_client_key text DEFAULT NULL, of_model text DEFAULT NULL,
+    of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_channel_group
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -384,7 +397,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_by_channel_group.since, v1_by_channel_group.until,
         by_channel_group => true, of_upstream => v1_by_channel_group.of_upstream,
-        of_client_key => v1_by_channel_group.of_client_key, of_model => v1_by_channel_group.of_model
+        of_client_key => v1_by_channel_group.of_client_key, of_model => v1_by_channel_group.of_model,
+        of_outcome => v1_by_channel_group.of_outcome
     )
     ORDER BY requests DESC, channel_group
 $$;
@@ -402,7 +416,7 @@ CREATE TYPE usage_api.v1_by_endpoint AS (
 CREATE FUNCTION usage_api.v1_by_endpoint(
     since timestamptz, until timestamptz,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
-    of_model text DEFAULT NULL
+    of_model text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_by_endpoint
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -414,7 +428,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         v1_by_endpoint.since, v1_by_endpoint.until,
         by_provider => true, by_endpoint => true, of_upstream => v1_by_endpoint.of_upstream,
         of_channel => v1_by_endpoint.of_channel, of_client_key => v1_by_endpoint.of_client_key,
-        of_model => v1_by_endpoint.of_model
+        of_model => v1_by_endpoint.of_model, of_outcome => v1_by_endpoint.of_outcome
     )
     ORDER BY requests DESC, provider, endpoint
 $$;
@@ -431,7 +445,7 @@ CREATE TYPE usage_api.v1_client_key_models AS (
 
 CREATE FUNCTION usage_api.v1_client_key_models(
     since timestamptz, until timestamptz,
-    of_client_key text DEFAULT NULL, of_upstream text DEFAULT NULL
+    of_client_key text DEFAULT NULL, of_upstream text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_client_key_models
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -442,7 +456,8 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM usage_api.v1_totals(
         v1_client_key_models.since, v1_client_key_models.until,
         by_client_key => true, by_model => true, by_alias => true,
-        of_client_key => v1_client_key_models.of_client_key, of_upstream => v1_client_key_models.of_upstream
+        of_client_key => v1_client_key_models.of_client_key, of_upstream => v1_client_key_models.of_upstream,
+        of_outcome => v1_client_key_models.of_outcome
     )
     ORDER BY client_key, requests DESC, model, alias
 $$;
@@ -460,7 +475,7 @@ CREATE TYPE usage_api.v1_channel_statistics AS (
 );
 
 CREATE FUNCTION usage_api.v1_channel_statistics(
-    since timestamptz, until timestamptz, of_upstream text DEFAULT NULL
+    since timestamptz, until timestamptz, of_upstream text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_channel_statistics
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -502,6 +517,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
               / nullif(sum(ttft_samples) FILTER (WHERE outcome <> 'warmup'), 0), 2) AS mean_ttft_ms
     FROM usage_api.v1_channel_usage(v1_channel_statistics.since, v1_channel_statistics.until)
     WHERE (v1_channel_statistics.of_upstream IS NULL OR upstream = v1_channel_statistics.of_upstream)
+      AND (v1_channel_statistics.of_outcome IS NULL OR outcome = v1_channel_statistics.of_outcome)
     GROUP BY GROUPING SETS ((), (channel_group), (channel_group, channel), (model))
     ORDER BY grouping(channel_group, channel, model) = 6, grouping(channel_group, channel, model) DESC,
              requests DESC, channel_group, channel, model
@@ -523,7 +539,7 @@ CREATE TYPE usage_api.v1_trend AS (
 CREATE FUNCTION usage_api.v1_trend(
     since timestamptz, until timestamptz, grain text DEFAULT 'day', zone text DEFAULT NULL,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
-    of_model text DEFAULT NULL
+    of_model text DEFAULT NULL, of_outcome text DEFAULT NULL
 ) RETURNS SETOF usage_api.v1_trend
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT
@@ -575,6 +591,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
           AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
           AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
           AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
+          AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
         UNION ALL  -- nothing, in every bucket: one without requests has a row, too
         SELECT bucket, 'success', 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
                0::bigint, 0::bigint, 0::bigint, 0::bigint, NULL::numeric, NULL::numeric,
