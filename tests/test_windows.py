@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from functools import reduce
-from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-import psycopg
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 from conftest import _fresh, _text
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from support import Books, calls, proxy, utc
 
-from worker import maintain, repair, rollup
-from worker.traffic import Traffic
+from worker import rollup
 
 DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
               "alias", "outcome")  # fmt: skip

@@ -244,7 +244,7 @@ ON CONFLICT (day, dimension_id) DO UPDATE SET
     ttft_le_120s = d.ttft_le_120s + EXCLUDED.ttft_le_120s,
     ttft_le_300s = d.ttft_le_300s + EXCLUDED.ttft_le_300s
 """
-# The days by channel and by client key alone are sums of the same rows. A sum of which a part is not known is not known.
+# The days by channel and by client key alone are sums of the same rows. A sum is as unknown as any part of it.
 ADD_CHANNELS = """
 INSERT INTO usage.daily_channel AS c
 SELECT
@@ -416,11 +416,12 @@ FROM (
         sum(ttft_le_300s) AS ttft_le_300s
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_channel JOIN daily_delta USING (day) WHERE daily_channel.ttft_le_500ms IS NULL)
+    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
     GROUP BY 1, 2, 3, 4
     HAVING count(ttft_le_500ms) = count(*)
 ) AS s
-WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome AND c.ttft_le_500ms IS NULL
+WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome
+  AND c.ttft_le_500ms IS NULL
 """
 LEARN_KEYS = """
 UPDATE usage.daily_key AS k SET
@@ -447,7 +448,7 @@ FROM (
         sum(ttft_le_300s) AS ttft_le_300s
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_key JOIN daily_delta USING (day) WHERE daily_key.ttft_le_500ms IS NULL)
+    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
     GROUP BY 1, 2, 3
     HAVING count(ttft_le_500ms) = count(*)
 ) AS s

@@ -237,7 +237,7 @@ CREATE TABLE usage.daily_key (
 COMMENT ON TABLE usage.daily_channel IS 'The days by channel, model and outcome.';
 COMMENT ON TABLE usage.daily_key IS 'The days by client key and outcome.';
 
--- What they must hold: a sum of which a part is not known is not known.
+-- What they must hold. A sum is as unknown as any part of it.
 CREATE FUNCTION usage.daily_channel_from_daily(since date, until date) RETURNS SETOF usage.daily_channel
 LANGUAGE sql STABLE AS $$
     SELECT
