@@ -255,12 +255,15 @@ def test_a_trend_has_every_day_or_hour_of_its_window(world, grain, zone):
 
 
 def test_a_trend_of_a_part(world):
-    since, until = WINDOWS["hours"]
-    for name in ("upstream", "channel", "client_key", "model", "outcome"):
-        value = world.values(name)[1]
-        found = world.rows("v1_trend", since, until, "day", **{f"of_{name}": value})
-        some = figures.of(world.records, **{name: value})
-        same(found, figures.trend(some, since, until, "day", world.zone), "bucket")
+    names = ("upstream", "channel", "client_key", "model", "outcome")
+    parts = [(name,) for name in names] + [("client_key", "model"), ("channel", "client_key"), ("channel", "model")]
+    for part in parts:
+        wanted = {name: world.values(name)[1 if len(part) == 1 else 0] for name in part}
+        some = figures.of(world.records, **wanted)
+        for window in ("hours", "instants", "days of UTC", "minutes"):
+            since, until = WINDOWS[window]
+            found = world.rows("v1_trend", since, until, **{f"of_{name}": value for name, value in wanted.items()})
+            same(found, figures.trend(some, since, until, "day", world.zone), "bucket")
 
 
 def test_a_trend_without_bounds_is_of_the_days_with_records(world):
@@ -472,7 +475,8 @@ def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(books):
 @pytest.mark.parametrize(
     ("call", "read", "not_read"),
     [
-        ("v1_summary({})", "daily_channel", "daily_key"),
+        ("v1_summary({})", "daily_key", "daily_channel"),
+        ("v1_summary({}, of_model => 'a model')", "daily_channel", "daily_key"),
         ("v1_by_model({})", "daily_channel", "daily_key"),
         ("v1_by_client_key({})", "daily_key", "daily_channel"),
         ("v1_summary({}, of_client_key => 'a key')", "daily_key", "daily_channel"),

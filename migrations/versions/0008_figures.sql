@@ -72,7 +72,8 @@ CREATE TYPE usage_api.v1_totals AS (
 );
 
 -- Grouped by the dimensions whose by_… is true, the others NULL. Each window is summed from the smallest rollup that
--- has the dimensions that are asked for; as they are constants in the query, the planner drops the other two.
+-- has the dimensions that are asked for (days by client key are the fewest); as these are constants in a query, the
+-- planner drops the others.
 CREATE FUNCTION usage_api.v1_totals(
     since timestamptz, until timestamptz,
     by_upstream boolean DEFAULT false, by_channel boolean DEFAULT false, by_channel_group boolean DEFAULT false,
@@ -133,7 +134,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd,
                unpriced_requests, latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples
         FROM usage_api.v1_channel_usage(v1_totals.since, v1_totals.until)
-        WHERE NOT (by_client_key IS TRUE OR of_client_key IS NOT NULL)
+        WHERE (by_channel IS TRUE OR by_channel_group IS TRUE OR by_model IS TRUE
+               OR of_channel IS NOT NULL OR of_channel_group IS NOT NULL OR of_model IS NOT NULL)
+          AND NOT (by_client_key IS TRUE OR of_client_key IS NOT NULL)
           AND NOT (by_provider IS TRUE OR by_endpoint IS TRUE OR by_alias IS TRUE
                     OR of_provider IS NOT NULL OR of_endpoint IS NOT NULL OR of_alias IS NOT NULL)
           AND (v1_totals.of_upstream IS NULL OR upstream = v1_totals.of_upstream)
@@ -150,8 +153,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd,
                unpriced_requests, latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples
         FROM usage_api.v1_key_usage(v1_totals.since, v1_totals.until)
-        WHERE (by_client_key IS TRUE OR of_client_key IS NOT NULL)
-          AND NOT (by_channel IS TRUE OR by_channel_group IS TRUE OR by_model IS TRUE
+        WHERE NOT (by_channel IS TRUE OR by_channel_group IS TRUE OR by_model IS TRUE
                     OR of_channel IS NOT NULL OR of_channel_group IS NOT NULL OR of_model IS NOT NULL)
           AND NOT (by_provider IS TRUE OR by_endpoint IS TRUE OR by_alias IS TRUE
                     OR of_provider IS NOT NULL OR of_endpoint IS NOT NULL OR of_alias IS NOT NULL)
@@ -535,7 +537,8 @@ CREATE TYPE usage_api.v1_trend AS (
     mean_ttft_ms numeric
 );
 
--- Hours in the zone's own clock: where its offset changes by half an hour, one of them is longer or shorter.
+-- Hours of the zone's own clock: where its offset changes by half an hour, one of them is longer or shorter. Whole days
+-- of the rollup time zone come from the smallest rollup that has what is filtered by.
 CREATE FUNCTION usage_api.v1_trend(
     since timestamptz, until timestamptz, grain text DEFAULT 'day', zone text DEFAULT NULL,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
@@ -581,22 +584,87 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         round(sum(ttft_ms_sum) FILTER (WHERE outcome <> 'warmup')
               / nullif(sum(ttft_samples) FILTER (WHERE outcome <> 'warmup'), 0), 2) AS mean_ttft_ms
     FROM (
-        SELECT bucket, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+        SELECT usage_api.v1_day_begin(day, usage_api.v1_zone()) AS bucket,
+               outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+               uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+               unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
+               cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
+               ttft_ms_sum, ttft_samples
+        FROM usage_api.v1_daily_keys
+        WHERE of_channel IS NULL AND of_model IS NULL
+          AND day >= usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 3, v1_trend.grain, v1_trend.zone)
+          AND day < usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 4, v1_trend.grain, v1_trend.zone)
+          AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
+          AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
+          AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
+        UNION ALL
+        SELECT usage_api.v1_day_begin(day, usage_api.v1_zone()),
+               outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+               uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+               unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
+               cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
+               ttft_ms_sum, ttft_samples
+        FROM usage_api.v1_daily_channels
+        WHERE (of_channel IS NOT NULL OR of_model IS NOT NULL) AND of_client_key IS NULL
+          AND day >= usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 3, v1_trend.grain, v1_trend.zone)
+          AND day < usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 4, v1_trend.grain, v1_trend.zone)
+          AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
+          AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
+          AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
+          AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
+        UNION ALL  -- what lies before whole days: of another grain or zone, everything
+        SELECT bucket,
+               outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+               uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+               unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
+               cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
+               ttft_ms_sum, ttft_samples
+        FROM usage_api.v1_series(
+            v1_trend.since, usage_api.v1_edge(v1_trend.since, v1_trend.until, 3, v1_trend.grain, v1_trend.zone),
+            v1_trend.grain, v1_trend.zone
+        )
+        WHERE NOT (of_client_key IS NOT NULL AND (of_channel IS NOT NULL OR of_model IS NOT NULL))
+          AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
+          AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
+          AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
+          AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
+          AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
+        UNION ALL  -- and after them
+        SELECT bucket,
+               outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
+               uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+               unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
+               cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
+               ttft_ms_sum, ttft_samples
+        FROM usage_api.v1_series(
+            usage_api.v1_edge(v1_trend.since, v1_trend.until, 4, v1_trend.grain, v1_trend.zone), v1_trend.until,
+            v1_trend.grain, v1_trend.zone
+        )
+        WHERE NOT (of_client_key IS NOT NULL AND (of_channel IS NOT NULL OR of_model IS NOT NULL))
+          AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
+          AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
+          AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
+          AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
+          AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
+        UNION ALL  -- no rollup but the finest knows a client key's usage of a channel or a model
+        SELECT bucket,
+               outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
                uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
                unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
                cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
                ttft_ms_sum, ttft_samples
         FROM usage_api.v1_series(v1_trend.since, v1_trend.until, v1_trend.grain, v1_trend.zone)
-        WHERE (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
+        WHERE (of_client_key IS NOT NULL AND (of_channel IS NOT NULL OR of_model IS NOT NULL))
+          AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
           AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
           AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
           AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
           AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
         UNION ALL  -- nothing, in every bucket: one without requests has a row, too
-        SELECT bucket, 'success', 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
-               0::bigint, 0::bigint, 0::bigint, 0::bigint, NULL::numeric, NULL::numeric,
-               NULL::numeric, NULL::numeric, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
-               0::bigint
+        SELECT bucket,
+               'success', 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint,
+               0::bigint, 0::bigint, 0::bigint, NULL::numeric, NULL::numeric, NULL::numeric,
+               NULL::numeric, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint
         FROM (
             SELECT coalesce(v1_trend.zone, usage_api.v1_zone()) AS zone,
                    coalesce(v1_trend.since, usage_api.v1_day_begin(
