@@ -363,6 +363,25 @@ def test_a_client_key_without_usage_costs_nothing(books):
     found.close()
 
 
+def test_where_nothing_has_a_price_no_cost_is_known(books):
+    with proxy("queue") as simulator:
+        one = Upstream(name="default", url=simulator.url, key=SecretStr(KEY))
+        simulator.push([call for call in calls(900) if not call.failed and call.uncached_input])
+        assert sync.sync_once(books.config(one, prices=Prices(dataset=False)), books.engine, one).inserted > 500
+    found = World(books)
+    since, until, at = utc(2026, 8, 19), utc(2026, 8, 24), utc(2026, 8, 21, 12)
+    assert found.rows("v1_summary", since, until) == [figures.totals(found.records)]
+    same(found.rows("v1_trend", since, until), figures.trend(found.records, since, until, "day", found.zone), "bucket")
+    heatmap = found.rows("v1_heatmap", 5, date(2026, 8, 23))
+    assert heatmap == figures.heatmap(found.records, 5, date(2026, 8, 23), found.zone)
+    assert [row["cost_usd"] for row in heatmap] == [0, None, None, None, 0]
+    assert found.rows("v1_dashboard", at=at) == [figures.dashboard(found.records, at, found.zone)]
+    costs = found.rows("v1_client_key_costs", at)
+    same(costs, figures.client_key_costs(found.records, at, found.zone), "upstream", "client_key")
+    assert {row["total_actual_cost_usd"] for row in costs} == {None}
+    found.close()
+
+
 # -- percentiles ------------------------------------------------------------------------------------------------
 
 
