@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 import figures_rollups as figures
 import psycopg
 import pytest
-from conftest import _fresh, _text
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 from support import KEY, Books, calls, proxy, utc
@@ -129,11 +128,8 @@ def load(books: Books, upstream: str, made: Any) -> None:
 
 
 @pytest.fixture(scope="module", params=ZONES)
-def world(request, server_url, admin, template, tmp_path_factory) -> Iterator[World]:
-    with (
-        _fresh(admin, template) as name,
-        Books(_text(server_url.set(database=name)), tmp_path_factory.mktemp("books"), request.param) as books,
-    ):
+def world(request, new_database, tmp_path_factory) -> Iterator[World]:
+    with new_database() as url, Books(url, tmp_path_factory.mktemp("books"), request.param) as books:
         load(books, "first", calls(2200))
         load(books, "second", Traffic(11).generate(500))
         found = World(books)
