@@ -266,8 +266,17 @@ def test_a_trend_without_bounds_is_of_the_days_with_records(world):
     days = sorted({r.occurred_at.astimezone(world.zone).date() for r in world.records})
     since, until = (figures.day_begin(day, world.zone) for day in (days[0], days[-1] + timedelta(days=1)))
     for grain in ("day", "hour"):
-        found = world.rows("v1_trend", None, None, grain)
-        same(found, figures.trend(world.records, since, until, grain, world.zone), "bucket")
+        wanted = figures.trend(world.records, since, until, grain, world.zone)
+        same(world.rows("v1_trend", None, None, grain), wanted, "bucket")
+        same(world.rows("v1_trend", "-infinity", "infinity", grain), wanted, "bucket")
+
+
+def test_a_trend_of_nothing_ends(books):
+    found = World(books)
+    for grain in ("day", "hour"):
+        for window in ((None, None), (utc(2026, 8, 20), None), (None, utc(2026, 8, 20)), ("-infinity", "infinity")):
+            assert found.rows("v1_trend", *window, grain, "Asia/Kolkata") == []
+    found.close()
 
 
 @pytest.mark.parametrize(

@@ -667,9 +667,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                NULL::numeric, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint
         FROM (
             SELECT coalesce(v1_trend.zone, usage_api.v1_zone()) AS zone,
-                   coalesce(v1_trend.since, usage_api.v1_day_begin(
+                   coalesce(nullif(v1_trend.since, '-infinity'), usage_api.v1_day_begin(
                        (SELECT min(day) FROM usage_api.v1_daily_keys), usage_api.v1_zone())),
-                   coalesce(v1_trend.until, usage_api.v1_day_begin(
+                   coalesce(nullif(v1_trend.until, 'infinity'), usage_api.v1_day_begin(
                        (SELECT max(day) + 1 FROM usage_api.v1_daily_keys), usage_api.v1_zone()))
         ) AS span (zone, since, until)
         CROSS JOIN LATERAL (
