@@ -942,7 +942,7 @@ BEGIN
         SELECT f.name, f.comment, p.oid::regprocedure AS function
         FROM (VALUES
             ('v1_period', 'The window of a period by name. today, yesterday, this_week (from Monday), this_month and last_month are whole days of the zone (NULL: of the rollups); last_hour, last_24_hours, last_7_days, last_30_days and rolling_month (back to the same day of the month before) end at the given instant; all is without end.'),
-            ('v1_totals', 'Totals over a window by any dimensions and with any filters. Dimensions whose by_… is not true are NULL.'),
+            ('v1_totals', 'Totals over a window by any dimensions and with any filters. Dimensions whose by_… is not true are NULL; by_channel is by channel_kind, too.'),
             ('v1_summary', 'Totals over a window: one row.'),
             ('v1_by_model', 'Totals over a window by model, most requests first.'),
             ('v1_by_alias', 'Totals over a window by the model that the client asked for and the one that ran, most requests first.'),
