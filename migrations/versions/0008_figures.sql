@@ -761,11 +761,13 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
               AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
         ),
         (
-            SELECT count(DISTINCT (upstream, client_key))
-            FROM usage_api.v1_key_usage(v1_dashboard.at - interval '24 hours', v1_dashboard.at)
-            WHERE outcome <> 'warmup'
-              AND (v1_dashboard.of_upstream IS NULL OR upstream = v1_dashboard.of_upstream)
-              AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
+            SELECT count(*) FROM (
+                SELECT DISTINCT upstream, client_key
+                FROM usage_api.v1_key_usage(v1_dashboard.at - interval '24 hours', v1_dashboard.at)
+                WHERE outcome <> 'warmup'
+                  AND (v1_dashboard.of_upstream IS NULL OR upstream = v1_dashboard.of_upstream)
+                  AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
+            ) AS active
         ),
         lately.requests * 0.2, lately.succeeded * 0.2, lately.tokens * 0.2, lately.cache_tokens * 0.2
     FROM (
