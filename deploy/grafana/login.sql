@@ -2,12 +2,12 @@
 -- database after `worker migrate`; the password comes from the variable GRAFANA_PASSWORD:
 --   psql --no-psqlrc --file deploy/grafana/login.sql postgresql://…
 \set ON_ERROR_STOP on
+SET client_min_messages = warning;
 \set password ''
 \getenv password GRAFANA_PASSWORD
 SELECT :'password' = '' AS missing \gset
 \if :missing
-    \warn 'GRAFANA_PASSWORD is not set: the dashboards need a password'
-    SELECT 1 / 0 AS "GRAFANA_PASSWORD is not set";
+    DO $$ BEGIN RAISE EXCEPTION 'GRAFANA_PASSWORD is not set'; END $$;
 \endif
 
 SELECT 'CREATE ROLE grafana' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'grafana') \gexec
