@@ -27,8 +27,8 @@ from pydantic import SecretStr
 from support import KEY, Books, calls, proxy, utc
 from test_deploy import KUBERNETES, compose, filled, needed, run
 
-from worker import sync
-from worker.config import OwnPrice, Prices, Upstream
+from worker import maintain, sync
+from worker.config import OwnPrice, Prices, Retention, Upstream
 from worker.traffic import Traffic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,6 +313,44 @@ def test_every_variable_offers_what_there_is(reader, name):
         assert set(of_second) <= set(everything)
         if variable in {"channel", "client_key"}:
             assert chosen_of(name)[variable] not in of_second
+
+
+def test_every_panel_bears_an_empty_database(books):
+    reader = Reader(books)
+    for name in BOARDS:
+        for variable in variables(name).keys() - set(HIDDEN):
+            assert reader.options(name, variable) == []
+        for panel in panels(name):
+            columns, _ = reader.show(name, panel)
+            assert columns
+    reader.connection.close()
+
+
+def of_records(name: str) -> list[Any]:
+    """The panels under the row that says that they read records."""
+    rows = [panel for panel in board(name)["panels"] if panel["title"] == "From records"]
+    return [panel for row in rows for panel in row["panels"]]
+
+
+def test_boards_show_what_outlives_its_records(books):
+    fill(books)
+    reader = Reader(books)
+    # Neither those of passes, which were just now, nor those of the row "Now".
+    shown = [(name, panel) for name in BOARDS if name != "operations" for panel in board(name)["panels"]]
+    shown = [(name, panel, window) for name, panel in shown if panel["type"] != "row" for window in (HOURS, DAYS)]
+    before = [reader.show(*one)[1] for one in shown]
+    maintain.maintain(books.engine, Retention(records_days=31))
+    assert books.records() == 0
+    assert [reader.show(*one)[1] for one in shown] == before
+    told = "Fallbacks", "Cache", "Cache lifetimes", "Gaps between requests"  # the others list what there is
+    for name in BOARDS:
+        for panel in of_records(name):
+            if panel["title"] in told:
+                with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+                    reader.show(name, panel)
+            else:
+                assert reader.show(name, panel)[1] == []
+    reader.connection.close()
 
 
 def test_totals_are_those_of_the_records(reader):
