@@ -57,6 +57,8 @@ FROM generate_series(0, %(records)s - 1) AS n,
 ROLLUPS = """
 INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s) ORDER BY 1, 2;
 INSERT INTO usage.daily SELECT * FROM usage.daily_from_records(%(days)s, %(begins)s, %(ends)s) ORDER BY 1, 2;
+INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s) ORDER BY 1, 2, 3, 4;
+INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s) ORDER BY 1, 2, 3;
 """
 
 
@@ -82,7 +84,7 @@ def fill(dsn: str, records: int, days: int) -> None:
 def _month(connection: psycopg.Connection[Any], first: date, until: date, amount: dict[str, Any]) -> None:
     days = [first + timedelta(days=n) for n in range((until - first).days)]
     bounds = {
-        "since": _midnight(first), "until": _midnight(until), "days": days,
+        "since": _midnight(first), "until": _midnight(until), "first": first, "end": until, "days": days,
         "begins": [_midnight(d) for d in days], "ends": [_midnight(d + timedelta(days=1)) for d in days],
     }  # fmt: skip
     connection.execute("SELECT usage.ensure_record_partition(%s)", [first])

@@ -381,17 +381,20 @@ def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
     )
     finished = without_traceback(filled.worker(None, "verify", "--json"))
     assert finished.code == 7
-    (difference,) = finished.json["differences"]
-    assert (difference["grain"], difference["bucket"], difference["measure"]) == ("daily", str(day), "total_tokens")
-    assert difference["rollup"] - difference["records"] == 7
-    assert difference["dimension"]["channel"] == channel
+    found = {difference["grain"]: difference for difference in finished.json["differences"]}
+    assert {(each["bucket"], each["measure"]) for each in found.values()} == {(str(day), "total_tokens")}
+    assert {grain: each["rollup"] - each["records"] for grain, each in found.items()} == {
+        "daily": 7, "daily_channel": -7, "daily_key": -7,
+    }  # fmt: skip
+    assert (found["daily"]["dimension"]["channel"], found["daily_key"]["dimension"]["channel"]) == (channel, "")
+    assert found["daily_channel"]["dimension"]["channel"] == channel
     shown = filled.worker(None, "verify")
     assert shown.code == 7
     assert "total_tokens" in shown.stdout.replace(" ", "_")
     assert filled.worker(None, "verify", "--until", str(day)).code == 0
 
     dry = filled.worker(None, "rebuild", "--dry-run", "--json")
-    assert (dry.code, len(dry.json["differences"])) == (0, 1)
+    assert (dry.code, dry.json["differences"]) == (0, finished.json["differences"])
     assert filled.worker(None, "verify").code == 7
     assert filled.worker(None, "rebuild").code == 0
     assert filled.worker(None, "verify").code == 0
@@ -406,8 +409,25 @@ def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
         "DELETE FROM usage.record WHERE event_key = (SELECT min(event_key::text)::bytea FROM usage.record)",
         "UPDATE usage.hourly SET latency_le_10s = latency_le_10s - 1 WHERE latency_le_10s = 1",
         "UPDATE usage.daily SET cost_usd = cost_usd + 0.000001",
+        "UPDATE usage.daily SET ttft_le_1s = NULL",
+        "DELETE FROM usage.daily_channel WHERE outcome = 'failed'",
+        "UPDATE usage.daily_channel SET day = day + 400 WHERE outcome = 'failed'",
+        "UPDATE usage.daily_key SET ttft_le_300s = ttft_le_300s + 1",
+        "INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily('-infinity', 'infinity') "
+        "ON CONFLICT (day, client_key_id, outcome) DO UPDATE SET requests = 2 * EXCLUDED.requests",
     ],
-    ids=["hours gone", "another day", "a record gone", "a latency", "a cost"],
+    ids=[
+        "hours gone",
+        "another day",
+        "a record gone",
+        "a latency",
+        "a cost",
+        "not known",
+        "channels gone",
+        "a channel's other day",
+        "a key's first token",
+        "a key twice",
+    ],
 )
 def test_verify_finds_any_damage_and_rebuild_mends_it(filled, damage):
     filled.ask(damage)

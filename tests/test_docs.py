@@ -321,7 +321,7 @@ def column_table(connection, marker):
     """A view's comment and columns; of a view that differs from another in few, those."""
     view, other = marker["view"], marker["other"]
     known = columns_of(connection, other) if other else []
-    comment = connection.execute("SELECT obj_description(%s::regclass)", [f"usage_api.{view}"]).fetchone()[0]
+    comment = connection.execute("SELECT coalesce(obj_description(%s::regclass, 'pg_class'), (SELECT obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname = %s))", [f"usage_api.{view}", view]).fetchone()[0]
     rows = [f"| `{name}` | {kind} | {text} |" for name, kind, text in columns_of(connection, view)
             if (name, kind, text) not in known]  # fmt: skip
     head = [marker[1], comment, "", "| column | type | meaning |", "|---|---|---|"]

@@ -27,11 +27,19 @@ TOKENS = ["input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", 
 COSTS = ["cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd"]
 HISTOGRAM = ["latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
              "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s"]  # fmt: skip
+TTFT_HISTOGRAM = [name.replace("latency", "ttft") for name in HISTOGRAM]
 MEASURES = ["requests", *TOKENS, *COSTS, "unpriced_requests", "latency_ms_sum", "latency_samples", "ttft_ms_sum",
-            "ttft_samples", *HISTOGRAM]  # fmt: skip
+            "ttft_samples", *HISTOGRAM, *TTFT_HISTOGRAM]  # fmt: skip
 CONTRACT = {
     "v1_daily": ["day", *DIMENSIONS, *MEASURES],
     "v1_hourly": ["hour", *DIMENSIONS, *MEASURES],
+    "v1_daily_channels": ["day", "upstream", "channel", "channel_group", "channel_kind", "model", "outcome", *MEASURES],
+    "v1_daily_keys": ["day", "upstream", "client_key", "outcome", *MEASURES],
+    "v1_record_measures": ["occurred_at", *DIMENSIONS, *MEASURES],
+    "v1_usage": [*DIMENSIONS, *MEASURES],
+    "v1_channel_usage": ["upstream", "channel", "channel_group", "channel_kind", "model", "outcome", *MEASURES],
+    "v1_key_usage": ["upstream", "client_key", "outcome", *MEASURES],
+    "v1_series": ["bucket", *DIMENSIONS, *MEASURES],
     "v1_records": [
         "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
         "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
@@ -39,7 +47,7 @@ CONTRACT = {
         "ttft_ms", "synced_at", "record_id", "channel_candidates", "price_id",
     ],
 }  # fmt: skip
-OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_prices", "v1_sync_runs"}
+OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_prices", "v1_sync_runs", "v1_timezone"}
 
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), col_description(c.oid, a.attnum)
@@ -52,6 +60,10 @@ SELECT n.nspname, c.relname, c.relkind::text, a.attname, format_type(a.atttypid,
 FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
 WHERE n.nspname IN ('usage', 'usage_api') AND a.attnum > 0 ORDER BY 1, 2, a.attnum
 """
+FUNCTIONS = "SELECT proname::text, proargnames FROM pg_proc WHERE pronamespace = 'usage_api'::regnamespace"
+WITHOUT_A_COMMENT = f"{FUNCTIONS} AND obj_description(oid, 'pg_proc') IS NULL"
+TYPES = "SELECT relname::text FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace AND relkind = 'c'"
+VIEWS = "SELECT relname::text FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace AND relkind = 'v'"
 TABLES = "SELECT relname FROM pg_class WHERE relnamespace = 'usage'::regnamespace AND relkind IN ('r', 'p', 'v')"
 ROLES = "SELECT rolname FROM pg_roles WHERE rolname IN ('usage_owner', 'usage_reader', 'usage_writer')"
 
@@ -123,7 +135,7 @@ def test_the_views_have_the_columns_that_were_promised_and_no_others(books):
 
 def test_counts_are_bigint_money_is_numeric_and_instants_know_their_zone(books):
     types = {(view, name): kind for view, name, kind, _ in books.ask(COLUMNS)}
-    for view in ("v1_daily", "v1_hourly"):
+    for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_usage", "v1_series"):
         assert {types[view, name] for name in MEASURES if name not in COSTS} == {"bigint"}
         assert {types[view, name] for name in COSTS} == {"numeric"}
     assert types["v1_daily", "day"] == "date"
@@ -138,9 +150,16 @@ def test_every_view_and_every_column_has_a_comment(books):
     assert len(rows) > 100
     assert [(view, name) for view, name, _, comment in rows if not comment] == []
     without = (
-        "SELECT relname FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace AND obj_description(oid) IS NULL"
+        "SELECT relname FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace "
+        "AND coalesce(obj_description(oid, 'pg_class'), obj_description(reltype, 'pg_type')) IS NULL"
     )
     assert books.ask(without) == []
+    assert books.ask(WITHOUT_A_COMMENT) == []
+
+
+def test_every_type_is_what_the_function_of_its_name_returns(books):
+    assert {name for (name,) in books.ask(TYPES)} <= {name for name, _ in books.ask(FUNCTIONS)}
+    assert all(name.startswith("v1_") for name, _ in books.ask(FUNCTIONS))
 
 
 # -- the roles --------------------------------------------------------------------------------------------------
@@ -149,13 +168,16 @@ def test_every_view_and_every_column_has_a_comment(books):
 def test_a_reader_reads_every_view_and_no_table(roles):
     with proxy("queue", calls(50)) as simulator:
         roles.sync(simulator)
-    views = {view for view, *_ in roles.ask(COLUMNS)}
+    views = {view for (view,) in roles.ask(VIEWS)}
     tables = [name for (name,) in roles.ask(TABLES)]
     assert len(tables) > 10
     roles.ask("SET ROLE usage_reader")
     for view in sorted(views):
         roles.ask(f"SELECT * FROM usage_api.{view}")
     assert roles.ask("SELECT sum(requests) FROM usage_api.v1_daily") == [(50,)]
+    for call in ("v1_usage(NULL, NULL)", "v1_channel_usage(NULL, NULL)", "v1_key_usage(NULL, NULL)",
+                 "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')", "v1_series(NULL, NULL, 'day')"):  # fmt: skip
+        assert roles.ask(f"SELECT sum(requests) FROM usage_api.{call}") == [(50,)]
     for table in tables:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             roles.ask(f"SELECT * FROM usage.{table}")

@@ -404,15 +404,17 @@ def rebuild(
             raise UsageError(f"records before {complete_from} are gone: their days cannot be cut by another time zone")
         days = rollup.covered_days(connection, zone, since, until)
         whole = [day for day in days if complete_from is None or day >= complete_from]
-        found = list(rollup.differences(connection, zone, whole[0], until)) if whole else []
+        found = list(rollup.differences(connection, zone, days[0], until)) if days else []
         if not dry_run:
-            _replace(connection, zone, whole, everything=timezone is not None)
+            _replace(connection, zone, days, whole, everything=timezone is not None)
         return Rebuilt(whole, [day for day in days if day not in whole], zone.key, found)
 
     return run(engine, work)
 
 
-def _replace(connection: database.Connection, zone: ZoneInfo, days: list[date], *, everything: bool) -> None:
+def _replace(
+    connection: database.Connection, zone: ZoneInfo, days: list[date], whole: list[date], *, everything: bool
+) -> None:
     if everything:
         database.change_setting(connection, "timezone", zone.key)
-    rollup.rebuild(connection, zone, days)
+    rollup.rebuild(connection, zone, days, whole)

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate
-from operator import add, sub
+from operator import add
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from worker.price import pico
 from worker.store import Row
 
 LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
-"""Upper bounds of the latency histogram, each counted with all below it."""
+"""Upper bounds of the histograms of latencies and of times to the first token, each counted with all below it."""
 
 QUARTER_S = 15 * 60
 
@@ -36,6 +36,8 @@ MEASURES = (
     "latency_ms_sum", "latency_samples", "ttft_ms_sum", "ttft_samples",
     "latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
     "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s",
+    "ttft_le_500ms", "ttft_le_1s", "ttft_le_2500ms", "ttft_le_5s", "ttft_le_10s",
+    "ttft_le_30s", "ttft_le_60s", "ttft_le_120s", "ttft_le_300s",
 )  # fmt: skip
 
 Sums = dict[tuple[Any, int], tuple[int, ...]]
@@ -84,8 +86,16 @@ def difference(new: Deltas, old: Deltas) -> Deltas:
 def _less(new: Sums, old: Sums) -> Sums:
     result = dict(new)
     for key, measures in old.items():
-        result[key] = tuple(map(sub, result[key], measures)) if key in result else tuple(-m for m in measures)
+        result[key] = tuple(map(_minus, result.get(key, NOTHING), measures))
     return {key: measures for key, measures in result.items() if any(measures)}
+
+
+def _minus(new: Any, old: Any) -> Any:
+    """Subtract; what is not known is None and stays it."""
+    return None if new is None or old is None else new - old
+
+
+NOTHING = (0,) * len(MEASURES)
 
 
 def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
@@ -118,6 +128,7 @@ def _count(sums: list[int], row: Row) -> None:
     if ttft is not None:
         sums[17] += ttft
         sums[18] += 1
+        sums[FIRST_TTFT_PLACE + bisect_left(LATENCY_BOUNDS_MS, ttft)] += 1
     if latency is not None:
         sums[16] += latency
         sums[FIRST_PLACE + bisect_left(LATENCY_BOUNDS_MS, latency)] += 1
@@ -126,13 +137,17 @@ def _count(sums: list[int], row: Row) -> None:
 FIRST_PLACE = 19
 """Where the counts of latencies begin: one for each place among the bounds, and one beyond the last."""
 
-WIDTH = FIRST_PLACE + len(LATENCY_BOUNDS_MS) + 1
+FIRST_TTFT_PLACE = FIRST_PLACE + len(LATENCY_BOUNDS_MS) + 1
+"""Where those of times to the first token begin, in the same way."""
+
+WIDTH = FIRST_TTFT_PLACE + len(LATENCY_BOUNDS_MS) + 1
 
 
 def _measures(sums: Sequence[int]) -> tuple[int, ...]:
     """Return sums of records as the measures of a rollup; usage.record_measure says the same of each in SQL."""
-    *up_to, everything = accumulate(sums[FIRST_PLACE:])
-    return (*sums[:17], everything, sums[17], sums[18], *up_to)
+    *up_to, everything = accumulate(sums[FIRST_PLACE:FIRST_TTFT_PLACE])
+    *ttft_up_to, _ = accumulate(sums[FIRST_TTFT_PLACE:])
+    return (*sums[:17], everything, sums[17], sums[18], *up_to, *ttft_up_to)
 
 
 # -- adding -----------------------------------------------------------------------------------------------------
@@ -171,7 +186,16 @@ ON CONFLICT (hour, dimension_id) DO UPDATE SET
     latency_le_30s = h.latency_le_30s + EXCLUDED.latency_le_30s,
     latency_le_60s = h.latency_le_60s + EXCLUDED.latency_le_60s,
     latency_le_120s = h.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = h.latency_le_300s + EXCLUDED.latency_le_300s
+    latency_le_300s = h.latency_le_300s + EXCLUDED.latency_le_300s,
+    ttft_le_500ms = h.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
+    ttft_le_1s = h.ttft_le_1s + EXCLUDED.ttft_le_1s,
+    ttft_le_2500ms = h.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
+    ttft_le_5s = h.ttft_le_5s + EXCLUDED.ttft_le_5s,
+    ttft_le_10s = h.ttft_le_10s + EXCLUDED.ttft_le_10s,
+    ttft_le_30s = h.ttft_le_30s + EXCLUDED.ttft_le_30s,
+    ttft_le_60s = h.ttft_le_60s + EXCLUDED.ttft_le_60s,
+    ttft_le_120s = h.ttft_le_120s + EXCLUDED.ttft_le_120s,
+    ttft_le_300s = h.ttft_le_300s + EXCLUDED.ttft_le_300s
 """
 CREATE_DAILY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS daily_delta (LIKE usage.daily) ON COMMIT DELETE ROWS"
 COPY_DAILY_DELTA = "COPY daily_delta FROM STDIN (FORMAT BINARY)"
@@ -207,7 +231,145 @@ ON CONFLICT (day, dimension_id) DO UPDATE SET
     latency_le_30s = d.latency_le_30s + EXCLUDED.latency_le_30s,
     latency_le_60s = d.latency_le_60s + EXCLUDED.latency_le_60s,
     latency_le_120s = d.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = d.latency_le_300s + EXCLUDED.latency_le_300s
+    latency_le_300s = d.latency_le_300s + EXCLUDED.latency_le_300s,
+    ttft_le_500ms = d.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
+    ttft_le_1s = d.ttft_le_1s + EXCLUDED.ttft_le_1s,
+    ttft_le_2500ms = d.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
+    ttft_le_5s = d.ttft_le_5s + EXCLUDED.ttft_le_5s,
+    ttft_le_10s = d.ttft_le_10s + EXCLUDED.ttft_le_10s,
+    ttft_le_30s = d.ttft_le_30s + EXCLUDED.ttft_le_30s,
+    ttft_le_60s = d.ttft_le_60s + EXCLUDED.ttft_le_60s,
+    ttft_le_120s = d.ttft_le_120s + EXCLUDED.ttft_le_120s,
+    ttft_le_300s = d.ttft_le_300s + EXCLUDED.ttft_le_300s
+"""
+# The days by channel and by client key alone are sums of the same rows. A sum is as unknown as any part of it.
+ADD_CHANNELS = """
+INSERT INTO usage.daily_channel AS c
+SELECT
+    day, channel_id, model, outcome, sum(requests),
+    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
+    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
+    sum(billed_output_tokens), sum(unclassified_tokens),
+    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
+    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
+    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
+    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
+    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
+    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
+    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
+    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
+    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
+    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
+    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
+    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
+    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
+FROM daily_delta
+JOIN usage.dimension USING (dimension_id)
+GROUP BY 1, 2, 3, 4
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (day, channel_id, model, outcome) DO UPDATE SET
+    requests = c.requests + EXCLUDED.requests,
+    input_tokens = c.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = c.output_tokens + EXCLUDED.output_tokens,
+    reasoning_tokens = c.reasoning_tokens + EXCLUDED.reasoning_tokens,
+    cached_tokens = c.cached_tokens + EXCLUDED.cached_tokens,
+    total_tokens = c.total_tokens + EXCLUDED.total_tokens,
+    uncached_input_tokens = c.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
+    cache_read_tokens = c.cache_read_tokens + EXCLUDED.cache_read_tokens,
+    cache_write_tokens = c.cache_write_tokens + EXCLUDED.cache_write_tokens,
+    billed_output_tokens = c.billed_output_tokens + EXCLUDED.billed_output_tokens,
+    unclassified_tokens = c.unclassified_tokens + EXCLUDED.unclassified_tokens,
+    cost_usd = c.cost_usd + EXCLUDED.cost_usd,
+    actual_cost_usd = c.actual_cost_usd + EXCLUDED.actual_cost_usd,
+    cache_read_cost_usd = c.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
+    cache_write_cost_usd = c.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
+    unpriced_requests = c.unpriced_requests + EXCLUDED.unpriced_requests,
+    latency_ms_sum = c.latency_ms_sum + EXCLUDED.latency_ms_sum,
+    latency_samples = c.latency_samples + EXCLUDED.latency_samples,
+    ttft_ms_sum = c.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
+    ttft_samples = c.ttft_samples + EXCLUDED.ttft_samples,
+    latency_le_500ms = c.latency_le_500ms + EXCLUDED.latency_le_500ms,
+    latency_le_1s = c.latency_le_1s + EXCLUDED.latency_le_1s,
+    latency_le_2500ms = c.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
+    latency_le_5s = c.latency_le_5s + EXCLUDED.latency_le_5s,
+    latency_le_10s = c.latency_le_10s + EXCLUDED.latency_le_10s,
+    latency_le_30s = c.latency_le_30s + EXCLUDED.latency_le_30s,
+    latency_le_60s = c.latency_le_60s + EXCLUDED.latency_le_60s,
+    latency_le_120s = c.latency_le_120s + EXCLUDED.latency_le_120s,
+    latency_le_300s = c.latency_le_300s + EXCLUDED.latency_le_300s,
+    ttft_le_500ms = c.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
+    ttft_le_1s = c.ttft_le_1s + EXCLUDED.ttft_le_1s,
+    ttft_le_2500ms = c.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
+    ttft_le_5s = c.ttft_le_5s + EXCLUDED.ttft_le_5s,
+    ttft_le_10s = c.ttft_le_10s + EXCLUDED.ttft_le_10s,
+    ttft_le_30s = c.ttft_le_30s + EXCLUDED.ttft_le_30s,
+    ttft_le_60s = c.ttft_le_60s + EXCLUDED.ttft_le_60s,
+    ttft_le_120s = c.ttft_le_120s + EXCLUDED.ttft_le_120s,
+    ttft_le_300s = c.ttft_le_300s + EXCLUDED.ttft_le_300s
+"""
+ADD_KEYS = """
+INSERT INTO usage.daily_key AS k
+SELECT
+    day, client_key_id, outcome, sum(requests),
+    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
+    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
+    sum(billed_output_tokens), sum(unclassified_tokens),
+    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
+    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
+    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
+    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
+    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
+    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
+    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
+    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
+    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
+    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
+    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
+    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
+    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
+FROM daily_delta
+JOIN usage.dimension USING (dimension_id)
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, 3
+ON CONFLICT (day, client_key_id, outcome) DO UPDATE SET
+    requests = k.requests + EXCLUDED.requests,
+    input_tokens = k.input_tokens + EXCLUDED.input_tokens,
+    output_tokens = k.output_tokens + EXCLUDED.output_tokens,
+    reasoning_tokens = k.reasoning_tokens + EXCLUDED.reasoning_tokens,
+    cached_tokens = k.cached_tokens + EXCLUDED.cached_tokens,
+    total_tokens = k.total_tokens + EXCLUDED.total_tokens,
+    uncached_input_tokens = k.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
+    cache_read_tokens = k.cache_read_tokens + EXCLUDED.cache_read_tokens,
+    cache_write_tokens = k.cache_write_tokens + EXCLUDED.cache_write_tokens,
+    billed_output_tokens = k.billed_output_tokens + EXCLUDED.billed_output_tokens,
+    unclassified_tokens = k.unclassified_tokens + EXCLUDED.unclassified_tokens,
+    cost_usd = k.cost_usd + EXCLUDED.cost_usd,
+    actual_cost_usd = k.actual_cost_usd + EXCLUDED.actual_cost_usd,
+    cache_read_cost_usd = k.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
+    cache_write_cost_usd = k.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
+    unpriced_requests = k.unpriced_requests + EXCLUDED.unpriced_requests,
+    latency_ms_sum = k.latency_ms_sum + EXCLUDED.latency_ms_sum,
+    latency_samples = k.latency_samples + EXCLUDED.latency_samples,
+    ttft_ms_sum = k.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
+    ttft_samples = k.ttft_samples + EXCLUDED.ttft_samples,
+    latency_le_500ms = k.latency_le_500ms + EXCLUDED.latency_le_500ms,
+    latency_le_1s = k.latency_le_1s + EXCLUDED.latency_le_1s,
+    latency_le_2500ms = k.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
+    latency_le_5s = k.latency_le_5s + EXCLUDED.latency_le_5s,
+    latency_le_10s = k.latency_le_10s + EXCLUDED.latency_le_10s,
+    latency_le_30s = k.latency_le_30s + EXCLUDED.latency_le_30s,
+    latency_le_60s = k.latency_le_60s + EXCLUDED.latency_le_60s,
+    latency_le_120s = k.latency_le_120s + EXCLUDED.latency_le_120s,
+    latency_le_300s = k.latency_le_300s + EXCLUDED.latency_le_300s,
+    ttft_le_500ms = k.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
+    ttft_le_1s = k.ttft_le_1s + EXCLUDED.ttft_le_1s,
+    ttft_le_2500ms = k.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
+    ttft_le_5s = k.ttft_le_5s + EXCLUDED.ttft_le_5s,
+    ttft_le_10s = k.ttft_le_10s + EXCLUDED.ttft_le_10s,
+    ttft_le_30s = k.ttft_le_30s + EXCLUDED.ttft_le_30s,
+    ttft_le_60s = k.ttft_le_60s + EXCLUDED.ttft_le_60s,
+    ttft_le_120s = k.ttft_le_120s + EXCLUDED.ttft_le_120s,
+    ttft_le_300s = k.ttft_le_300s + EXCLUDED.ttft_le_300s
 """
 # A sum of nothing is no row: what a move has emptied goes.
 DELETE_EMPTY_HOURLY = """
@@ -218,7 +380,84 @@ DELETE_EMPTY_DAILY = """
 DELETE FROM usage.daily AS d USING daily_delta AS x
 WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
 """
-MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 14)
+DELETE_EMPTY_CHANNELS = """
+DELETE FROM usage.daily_channel AS c USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
+WHERE c.day = x.day AND c.channel_id = d.channel_id AND c.model = d.model AND c.outcome = d.outcome AND c.requests = 0
+"""
+DELETE_EMPTY_KEYS = """
+DELETE FROM usage.daily_key AS k USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
+WHERE k.day = x.day AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
+"""
+# What was not known of a sum is known again once the part that was not has moved away.
+LEARN_CHANNELS = """
+UPDATE usage.daily_channel AS c SET
+    ttft_le_500ms = s.ttft_le_500ms,
+    ttft_le_1s = s.ttft_le_1s,
+    ttft_le_2500ms = s.ttft_le_2500ms,
+    ttft_le_5s = s.ttft_le_5s,
+    ttft_le_10s = s.ttft_le_10s,
+    ttft_le_30s = s.ttft_le_30s,
+    ttft_le_60s = s.ttft_le_60s,
+    ttft_le_120s = s.ttft_le_120s,
+    ttft_le_300s = s.ttft_le_300s
+FROM (
+    SELECT
+        day, channel_id, model, outcome,
+        sum(ttft_le_500ms) AS ttft_le_500ms,
+        sum(ttft_le_1s) AS ttft_le_1s,
+        sum(ttft_le_2500ms) AS ttft_le_2500ms,
+        sum(ttft_le_5s) AS ttft_le_5s,
+        sum(ttft_le_10s) AS ttft_le_10s,
+        sum(ttft_le_30s) AS ttft_le_30s,
+        sum(ttft_le_60s) AS ttft_le_60s,
+        sum(ttft_le_120s) AS ttft_le_120s,
+        sum(ttft_le_300s) AS ttft_le_300s
+    FROM usage.daily
+    JOIN usage.dimension USING (dimension_id)
+    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
+    GROUP BY 1, 2, 3, 4
+    HAVING count(ttft_le_500ms) = count(*)
+) AS s
+WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome
+  AND c.ttft_le_500ms IS NULL
+"""
+LEARN_KEYS = """
+UPDATE usage.daily_key AS k SET
+    ttft_le_500ms = s.ttft_le_500ms,
+    ttft_le_1s = s.ttft_le_1s,
+    ttft_le_2500ms = s.ttft_le_2500ms,
+    ttft_le_5s = s.ttft_le_5s,
+    ttft_le_10s = s.ttft_le_10s,
+    ttft_le_30s = s.ttft_le_30s,
+    ttft_le_60s = s.ttft_le_60s,
+    ttft_le_120s = s.ttft_le_120s,
+    ttft_le_300s = s.ttft_le_300s
+FROM (
+    SELECT
+        day, client_key_id, outcome,
+        sum(ttft_le_500ms) AS ttft_le_500ms,
+        sum(ttft_le_1s) AS ttft_le_1s,
+        sum(ttft_le_2500ms) AS ttft_le_2500ms,
+        sum(ttft_le_5s) AS ttft_le_5s,
+        sum(ttft_le_10s) AS ttft_le_10s,
+        sum(ttft_le_30s) AS ttft_le_30s,
+        sum(ttft_le_60s) AS ttft_le_60s,
+        sum(ttft_le_120s) AS ttft_le_120s,
+        sum(ttft_le_300s) AS ttft_le_300s
+    FROM usage.daily
+    JOIN usage.dimension USING (dimension_id)
+    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
+    GROUP BY 1, 2, 3
+    HAVING count(ttft_le_500ms) = count(*)
+) AS s
+WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome AND k.ttft_le_500ms IS NULL
+"""
+MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 23)
+
+
+AFTER_A_MOVE = (
+    DELETE_EMPTY_HOURLY, DELETE_EMPTY_DAILY, DELETE_EMPTY_CHANNELS, DELETE_EMPTY_KEYS, LEARN_CHANNELS, LEARN_KEYS,
+)  # fmt: skip
 
 
 def apply(connection: Connection, changed: Deltas) -> None:
@@ -230,10 +469,11 @@ def apply(connection: Connection, changed: Deltas) -> None:
     store.copy_binary(connection, COPY_HOURLY_DELTA, ("timestamptz", "int4", *MEASURE_TYPES), _rows(changed.hourly))
     store.copy_binary(connection, COPY_DAILY_DELTA, ("date", "int4", *MEASURE_TYPES), _rows(changed.daily))
     connection.execute(ADD_HOURLY)
-    connection.execute(ADD_DAILY)
+    for statement in (ADD_DAILY, ADD_CHANNELS, ADD_KEYS):
+        connection.execute(statement)
     if any(measures[0] <= 0 for measures in changed.daily.values()):
-        connection.execute(DELETE_EMPTY_HOURLY)
-        connection.execute(DELETE_EMPTY_DAILY)
+        for statement in AFTER_A_MOVE:
+            connection.execute(statement)
 
 
 def _rows(sums: Sums) -> Iterator[tuple[Any, ...]]:
@@ -288,9 +528,13 @@ def next_day(
 EXTENT = """
 SELECT
     least((SELECT min(occurred_at) FROM usage.record), (SELECT min(hour) FROM usage.hourly),
-          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily)),
+          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
+          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
+          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key)),
     greatest((SELECT max(occurred_at) FROM usage.record), (SELECT max(hour) FROM usage.hourly),
-             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily))
+             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
+             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
+             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key))
 """
 HOURLY_DIFFERENCES = """
 WITH recomputed AS (
@@ -312,6 +556,26 @@ SELECT 'records', * FROM (TABLE recomputed EXCEPT TABLE stored) AS only_recomput
 UNION ALL
 SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
 """
+CHANNEL_DIFFERENCES = """
+WITH summed AS (
+    SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s)
+), stored AS (
+    SELECT * FROM usage.daily_channel WHERE day >= %(first)s AND day < %(end)s
+)
+SELECT 'records', * FROM (TABLE summed EXCEPT TABLE stored) AS only_summed
+UNION ALL
+SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE summed) AS only_stored
+"""
+KEY_DIFFERENCES = """
+WITH summed AS (
+    SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s)
+), stored AS (
+    SELECT * FROM usage.daily_key WHERE day >= %(first)s AND day < %(end)s
+)
+SELECT 'records', * FROM (TABLE summed EXCEPT TABLE stored) AS only_summed
+UNION ALL
+SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE summed) AS only_stored
+"""
 SELECT_DIMENSION = """
 SELECT u.name, c.name, k.label, d.provider, d.endpoint, d.model, d.alias, d.outcome
 FROM usage.dimension AS d
@@ -320,11 +584,17 @@ JOIN usage.client_key AS k USING (client_key_id)
 JOIN usage.upstream AS u ON u.upstream_id = c.upstream_id
 WHERE d.dimension_id = %s
 """
+SELECT_CHANNEL = """
+SELECT u.name, c.name FROM usage.channel AS c JOIN usage.upstream AS u USING (upstream_id) WHERE c.channel_id = %s
+"""
+SELECT_CLIENT_KEY = """
+SELECT u.name, k.label FROM usage.client_key AS k JOIN usage.upstream AS u USING (upstream_id) WHERE client_key_id = %s
+"""
 DIMENSION_NAMES = ("upstream", "channel", "client_key", "provider", "endpoint", "model", "alias", "outcome")
 
 
 class Difference(NamedTuple):
-    """One sum that a rollup holds otherwise than the records behind it."""
+    """One sum that a rollup holds otherwise than what is behind it: records, or days of every dimension."""
 
     grain: str
     bucket: str
@@ -335,9 +605,10 @@ class Difference(NamedTuple):
 
 
 def differences(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> Iterator[Difference]:
-    """Compare both rollups with the records of the days `[since, until)` and yield every sum that differs.
+    """Compare the rollups of the days `[since, until)` with what they are sums of and yield every one that differs.
 
-    Days whose records are no longer all there are left out: their sums are all that is known of them.
+    Days whose records are no longer all there are not held against them: their sums are all that is known of them.
+    The days by channel and by client key are sums of these sums, on every day.
     """
     complete_from = register.records_complete_from(connection)
     first = max(filter(None, (since, complete_from)), default=None)
@@ -349,10 +620,17 @@ def differences(connection: Connection, zone: ZoneInfo, since: date | None, unti
         reached = span["until"]
         yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, span).fetchall())
         yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, span).fetchall())
+    days = covered_days(connection, zone, since, until)
+    for n in range(0, len(days), DAYS_AT_ONCE):
+        part = _part(days[n : n + DAYS_AT_ONCE])
+        yield from _named_channels(connection, connection.execute(CHANNEL_DIFFERENCES, part).fetchall())
+        yield from _named_keys(connection, connection.execute(KEY_DIFFERENCES, part).fetchall())
 
 
 # Writers of rollups wait, readers do not: what a writer adds afterwards is of records that were not seen here.
-LOCK_ROLLUPS = "LOCK TABLE usage.hourly, usage.daily IN SHARE ROW EXCLUSIVE MODE"
+LOCK_ROLLUPS = """
+LOCK TABLE usage.hourly, usage.daily, usage.daily_channel, usage.daily_key IN SHARE ROW EXCLUSIVE MODE
+"""
 DELETE_HOURLY = "DELETE FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s"
 INSERT_HOURLY = "INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s)"
 DELETE_DAILY = "DELETE FROM usage.daily WHERE day = ANY(%(days)s::date[])"
@@ -360,6 +638,10 @@ INSERT_DAILY = """
 INSERT INTO usage.daily
 SELECT * FROM usage.daily_from_records(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
 """
+DELETE_CHANNELS = "DELETE FROM usage.daily_channel WHERE day >= %(first)s AND day < %(end)s"
+INSERT_CHANNELS = "INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s)"
+DELETE_KEYS = "DELETE FROM usage.daily_key WHERE day >= %(first)s AND day < %(end)s"
+INSERT_KEYS = "INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s)"
 
 
 def lock(connection: Connection) -> None:
@@ -367,12 +649,18 @@ def lock(connection: Connection) -> None:
     connection.execute(LOCK_ROLLUPS)
 
 
-def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date]) -> None:
-    """Sum both rollups of the consecutive `days` anew from their records, which must be complete. See `lock`."""
-    if days:
-        span = _span(days, zone)
+def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date], whole: Sequence[date]) -> None:
+    """Sum the rollups of the consecutive `days` anew. See `lock`.
+
+    Hours and days come from the records of those that are `whole`; days by channel and by client key from the days.
+    """
+    if whole:
+        span = _span(whole, zone)
         for statement in (DELETE_HOURLY, INSERT_HOURLY, DELETE_DAILY, INSERT_DAILY):
             connection.execute(statement, span)
+    if days:
+        for statement in (DELETE_CHANNELS, INSERT_CHANNELS, DELETE_KEYS, INSERT_KEYS):
+            connection.execute(statement, _part(days))
 
 
 def covered_days(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> list[date]:
@@ -404,20 +692,51 @@ def _span(days: Sequence[date], zone: ZoneInfo) -> dict[str, Any]:
     return {"days": list(days), "begins": begins, "ends": ends, "since": since, "until": until}
 
 
+def _part(days: Sequence[date]) -> dict[str, Any]:
+    return {"first": days[0], "end": days[-1] + timedelta(days=1)}
+
+
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
 def _named(connection: Connection, grain: str, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
-    """Pair the two sides of each row that differs, and name the measures."""
-    sides: dict[tuple[Any, int], dict[str, tuple[Any, ...]]] = {}
-    for side, bucket, dimension_id, *measures in found:
-        sides.setdefault((bucket, dimension_id), {})[side] = tuple(measures)
-    nothing = (0,) * len(MEASURES)
-    for (bucket, dimension_id), both in sorted(sides.items()):
+    """Pair the two sides of each row that differs, and name the dimensions and the measures."""
+    for (bucket, dimension_id), sides in _paired(found, 2):
         names = connection.execute(SELECT_DIMENSION, [dimension_id]).fetchone() or ("?",) * len(DIMENSION_NAMES)
-        dimension: dict[str, str] = dict(zip(DIMENSION_NAMES, names, strict=True))
-        pairs = zip(MEASURES, both.get("records", nothing), both.get("rollup", nothing), strict=True)
-        for measure, records, rollup in pairs:
-            if records != rollup:
-                yield Difference(grain, bucket.isoformat(), dimension, measure, records, rollup)
+        yield from _differing(grain, bucket, dict(zip(DIMENSION_NAMES, names, strict=True)), sides)
+
+
+def _named_channels(connection: Connection, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
+    for (day, channel_id, model, outcome), sides in _paired(found, 4):
+        upstream, channel = connection.execute(SELECT_CHANNEL, [channel_id]).fetchone() or ("?", "?")
+        known = {"upstream": upstream, "channel": channel, "model": model, "outcome": outcome}
+        yield from _differing("daily_channel", day, {**ALL_TOGETHER, **known}, sides)
+
+
+def _named_keys(connection: Connection, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
+    for (day, client_key_id, outcome), sides in _paired(found, 3):
+        upstream, client_key = connection.execute(SELECT_CLIENT_KEY, [client_key_id]).fetchone() or ("?", "?")
+        known = {"upstream": upstream, "client_key": client_key, "outcome": outcome}
+        yield from _differing("daily_key", day, {**ALL_TOGETHER, **known}, sides)
+
+
+ALL_TOGETHER: Mapping[str, str] = dict.fromkeys(DIMENSION_NAMES, "")
+"""The dimensions of a sum over all of them."""
+
+Sides = dict[str, tuple[Any, ...]]
+
+
+def _paired(found: list[tuple[Any, ...]], width: int) -> Iterable[tuple[tuple[Any, ...], Sides]]:
+    """Return both sides of each row by its key, the first `width` columns behind the side's name."""
+    sides: dict[tuple[Any, ...], Sides] = {}
+    for side, *row in found:
+        sides.setdefault(tuple(row[:width]), {})[side] = tuple(row[width:])
+    return sorted(sides.items())
+
+
+def _differing(grain: str, bucket: date, dimension: Mapping[str, str], sides: Sides) -> Iterator[Difference]:
+    pairs = zip(MEASURES, sides.get("records", NOTHING), sides.get("rollup", NOTHING), strict=True)
+    for measure, records, rollup in pairs:
+        if records != rollup:
+            yield Difference(grain, bucket.isoformat(), dimension, measure, records, rollup)
