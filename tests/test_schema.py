@@ -44,7 +44,57 @@ CONTRACT = {
         "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
         "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
         "outcome", "status_code", "error", *TOKENS, *COSTS, "service_tier", "reasoning_effort", "latency_ms",
-        "ttft_ms", "synced_at", "record_id", "channel_candidates", "price_id",
+        "ttft_ms", "synced_at", "record_id", "channel_candidates", "price_id", "event_key", "dimension_id",
+        "channel_id", "client_key_id", "origin_id",
+    ],
+    "v1_dimensions": ["dimension_id", *DIMENSIONS, "channel_id", "client_key_id"],
+    "v1_count_records": ["records"],
+    "v1_calls": ["period", "since", "until", "total", "succeeded", "failed", "warmups"],
+    "v1_attempts": [
+        "upstream", "client_key", "request_id", "started_at", "attempt", "attempts", "begins", "ends", "occurred_at",
+        "completed_at", "record_id", "channel", "model", "alias", "outcome", "status_code", "error", "latency_ms",
+        "tokens", "total_tokens", "cost_usd", "actual_cost_usd", "counts", "request_number", "client_key_id",
+        "dimension_id", "origin_id",
+    ],
+    "v1_attempts_around": [
+        "upstream", "client_key", "request_id", "occurred_at", "completed_at", "record_id", "channel", "model",
+        "alias", "outcome", "status_code", "error", "latency_ms", "tokens", "total_tokens", "cost_usd",
+        "actual_cost_usd", "begins", "ends", "counts", "client_key_id", "dimension_id", "origin_id", "event_key",
+    ],
+    "v1_logical_requests": [
+        "upstream", "client_key", "request_id", "started_at", "ended_at", "attempts", "failed_attempts",
+        "has_fallback", "switched", "first_channel", "final_channel", "model", "alias", "final_outcome", "tokens",
+        "total_tokens", "cost_usd", "actual_cost_usd", "unpriced_records", "client_key_id",
+    ],
+    "v1_request_outcomes": [
+        "request_id", "started_at", "attempts", "switched", "outcome", "client_key_id", "dimension_id",
+    ],
+    "v1_fallbacks": [
+        "logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded", "final_failed",
+        "success_rate", "fallback_rate",
+    ],
+    "v1_record": [
+        "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
+        "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
+        "outcome", "status_code", "error", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens",
+        "total_tokens", "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
+        "unclassified_tokens", "cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd",
+        "service_tier", "reasoning_effort", "latency_ms", "ttft_ms", "synced_at", "record_id", "channel_candidates",
+        "price_id", "input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok",
+        "output_usd_per_mtok", "request_usd", "rate_multiplier", "attempt", "attempts",
+    ],
+    "v1_request_gaps": ["occurred_at", "upstream", "client_key", "model", "gap_minutes", "gap", "client_key_id"],
+    "v1_interval_timeline": ["occurred_at", "upstream", "client_key", "model", "gap_minutes"],
+    "v1_cache_ttl": [
+        "upstream", "client_key", "request_count", "within_5_min", "within_15_min", "within_30_min", "within_60_min",
+        "over_60_min", "within_5_min_percent", "within_15_min_percent", "within_30_min_percent",
+        "within_60_min_percent", "over_60_min_percent", "p50_minutes", "p75_minutes", "p90_minutes", "avg_minutes",
+        "min_minutes", "max_minutes", "recommended_ttl_minutes", "reason", "client_key_id",
+    ],
+    "v1_cache_hits": [
+        "total_requests", "requests_with_cache_hit", "request_cache_hit_rate", "uncached_input_tokens",
+        "cache_read_tokens", "cache_write_tokens", "token_cache_hit_rate", "cache_read_cost_usd",
+        "cache_write_cost_usd", "unpriced_requests", "savings_usd", "savings_unknown_requests", "aether_savings_usd",
     ],
 }  # fmt: skip
 OTHER_VIEWS = {"v1_channels", "v1_client_keys", "v1_freshness", "v1_prices", "v1_sync_runs", "v1_timezone"}
