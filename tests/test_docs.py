@@ -313,19 +313,45 @@ ORDER BY a.attnum
 """
 
 
-def columns_of(connection, view):
-    return connection.execute(COLUMNS, [f"usage_api.{view}"]).fetchall()
+FUNCTION = """
+SELECT pg_get_function_arguments(oid), format_type(prorettype, NULL), proretset, obj_description(oid, 'pg_proc')
+FROM pg_proc WHERE pronamespace = 'usage_api'::regnamespace AND proname = %s
+"""
+SHORTER = (("timestamp with time zone", "timestamptz"), ("timestamp without time zone", "timestamp"))
+RELATIONS = "SELECT relname::text FROM pg_class WHERE relnamespace = 'usage_api'::regnamespace"
+VIEWS_AND_FUNCTIONS = """
+SELECT viewname::text FROM pg_views WHERE schemaname = 'usage_api'
+UNION SELECT proname::text FROM pg_proc WHERE pronamespace = 'usage_api'::regnamespace
+"""
+
+
+def columns_of(connection, name):
+    """The columns of a view, or of the rows of a function; none of a function that returns one value."""
+    if (name,) not in connection.execute(RELATIONS).fetchall():
+        return []
+    return connection.execute(COLUMNS, [f"usage_api.{name}"]).fetchall()
+
+
+def told(connection, name):
+    """What a view is, or how a function is called and what it answers."""
+    function = connection.execute(FUNCTION, [name]).fetchone()
+    if function is None:
+        return connection.execute("SELECT obj_description(%s::regclass)", [f"usage_api.{name}"]).fetchone()[0]
+    arguments, answer, rows, comment = function
+    call = f"{name}({re.sub(r'::[a-z ]+', '', arguments)})" + ("" if rows else f" → {answer}")
+    for long, short in SHORTER:
+        call = call.replace(long, short)
+    return f"`{call}`\n\n{comment}"
 
 
 def column_table(connection, marker):
-    """A view's comment and columns; of a view that differs from another in few, those."""
+    """A view's or function's comment and columns; of one that differs from another in few, those."""
     view, other = marker["view"], marker["other"]
     known = columns_of(connection, other) if other else []
-    comment = connection.execute("SELECT coalesce(obj_description(%s::regclass, 'pg_class'), (SELECT obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname = %s))", [f"usage_api.{view}", view]).fetchone()[0]
     rows = [f"| `{name}` | {kind} | {text} |" for name, kind, text in columns_of(connection, view)
             if (name, kind, text) not in known]  # fmt: skip
-    head = [marker[1], comment, "", "| column | type | meaning |", "|---|---|---|"]
-    return "\n".join([*head, *rows, "<!-- end -->"])
+    head = ["", "| column | type | meaning |", "|---|---|---|"] if rows else []
+    return "\n".join([marker[1], told(connection, view), *head, *rows, "<!-- end -->"])
 
 
 def written(connection, text):
@@ -359,11 +385,11 @@ def test_columns_results_and_the_demos_report_are_up_to_date(filled, monkeypatch
             assert PAGES[page] == text, f"{page} is out of date: {UPDATE}"
 
 
-def test_every_view_is_documented(engine):
+def test_every_view_and_every_function_is_documented(engine):
     with database.transaction(engine) as connection:
-        views = connection.execute("SELECT viewname FROM pg_views WHERE schemaname = 'usage_api'").fetchall()
+        there = [name for (name,) in connection.execute(VIEWS_AND_FUNCTIONS).fetchall()]
     documented = re.findall(r"(?m)^<!-- columns: (\w+)", PAGES["docs/sql.md"])
-    assert sorted(documented) == sorted(name for (name,) in views)
+    assert sorted(documented) == sorted(there)
     assert set(re.findall(r"\bv\d+_[a-z_]+", "".join(PAGES.values()))) == set(documented)
 
 

@@ -197,6 +197,7 @@ CHANNELS = optional(["claude/bob@example.com", "OpenRouter", "unknown", "nobody"
 @CASES
 @given(at=INSIDE, zone=optional(["UTC", "America/New_York", "Asia/Kathmandu"]), channel=CHANNELS)
 @example(at=utc(2026, 8, 25, 6), zone=None, channel=None)
+@example(at=after(500), zone=None, channel=None)
 @example(at=utc(2026, 8, 20, 0, 30), zone="UTC", channel="claude/bob@example.com")
 def test_calls_are_those_of_the_last_minute_hour_day_and_calendar_month(world, at, zone, channel):
     local = at.astimezone(ZoneInfo(zone or "Asia/Kolkata"))
@@ -274,12 +275,24 @@ def test_pages_are_what_fits_newest_first_and_the_count_is_all_of_it(
     assert world.ask(f"v1_count_records({named})", *filters.values()) == [(len(wanted),)]
 
 
+@pytest.mark.parametrize("search", SEARCHES)
+def test_every_search_finds_what_has_all_of_its_words(world, search):
+    wanted = world.newest_first(figures.matching(world.records, search))
+    assert pages(world, 5000, {"search": search}) == world.ids(wanted)
+
+
 def test_searches_find_something_and_not_everything(world):
     found = {search: len(figures.matching(world.records, search)) for search in SEARCHES}
     assert all(found[search] for search in ("gpt", "CLAUDE bob", "openrouter kimi", "研究", "(no key)"))
     assert not any(found[search] for search in ("no_such", "%", "_", "\\", "o%r"))
     assert found["kimi " * 10 + "nobody"] > 0 == found["kimi " * 9 + "nobody"]
     assert found["gpt"] < found[""] == len(world.records)
+
+
+def test_a_page_may_end_between_two_records_of_one_instant(world):
+    twins = [each for each in world.records if each.occurred_at == after(200)]
+    assert len(twins) == 2
+    assert pages(world, 1, {"since": after(200), "until": after(201)}) == world.ids(world.newest_first(twins))
 
 
 def test_without_a_page_size_a_page_is_of_a_hundred(world):
@@ -495,8 +508,19 @@ def test_the_recommendation_follows_the_percentiles(books, gaps, recommended):
         at.append(at[-1] + timedelta(minutes=gap))
     with proxy("queue", [made(BOB, each, f"{n:08x}") for n, each in enumerate(at)]) as simulator:
         books.sync(simulator)
-    ask = "SELECT request_count, recommended_ttl_minutes, max_minutes FROM usage_api.v1_cache_ttl(%s, %s)"
-    assert books.ask(ask, [at[0], utc(2026, 8, 26)]) == [(len(gaps), recommended, max(gaps))]
+    wanted = figures.ttl([timedelta(minutes=gap) for gap in gaps])
+    ((_, count, counts, percents, minutes, found, _),) = books.ask(
+        f"SELECT {TTL} FROM usage_api.v1_cache_ttl(%s, %s)", [at[0], utc(2026, 8, 26)]
+    )
+    assert (count, found, minutes[-1]) == (len(gaps), recommended, max(gaps))
+    assert (counts, percents, found) == (wanted["counts"], wanted["percents"], wanted["recommended"])
+
+
+def test_one_gap_recommends_nothing(books):
+    with proxy("queue", [made(BOB, after(0), "00000001"), made(BOB, after(60), "00000002")]) as simulator:
+        books.sync(simulator)
+    assert books.ask("SELECT gap_minutes FROM usage_api.v1_request_gaps(NULL, NULL)") == [(1,)]
+    assert books.ask("SELECT * FROM usage_api.v1_cache_ttl(NULL, NULL)") == []
 
 
 # -- cache hits -------------------------------------------------------------------------------------------------

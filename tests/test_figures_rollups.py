@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 import figures_rollups as figures
 import psycopg
 import pytest
-from conftest import _fresh, _text
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 from support import KEY, Books, calls, proxy, utc
@@ -129,11 +128,8 @@ def load(books: Books, upstream: str, made: Any) -> None:
 
 
 @pytest.fixture(scope="module", params=ZONES)
-def world(request, server_url, admin, template, tmp_path_factory) -> Iterator[World]:
-    with (
-        _fresh(admin, template) as name,
-        Books(_text(server_url.set(database=name)), tmp_path_factory.mktemp("books"), request.param) as books,
-    ):
+def world(request, new_database, tmp_path_factory) -> Iterator[World]:
+    with new_database() as url, Books(url, tmp_path_factory.mktemp("books"), request.param) as books:
         load(books, "first", calls(2200))
         load(books, "second", Traffic(11).generate(500))
         found = World(books)
@@ -270,8 +266,17 @@ def test_a_trend_without_bounds_is_of_the_days_with_records(world):
     days = sorted({r.occurred_at.astimezone(world.zone).date() for r in world.records})
     since, until = (figures.day_begin(day, world.zone) for day in (days[0], days[-1] + timedelta(days=1)))
     for grain in ("day", "hour"):
-        found = world.rows("v1_trend", None, None, grain)
-        same(found, figures.trend(world.records, since, until, grain, world.zone), "bucket")
+        wanted = figures.trend(world.records, since, until, grain, world.zone)
+        same(world.rows("v1_trend", None, None, grain), wanted, "bucket")
+        same(world.rows("v1_trend", "-infinity", "infinity", grain), wanted, "bucket")
+
+
+def test_a_trend_of_nothing_ends(books):
+    found = World(books)
+    for grain in ("day", "hour"):
+        for window in ((None, None), (utc(2026, 8, 20), None), (None, utc(2026, 8, 20)), ("-infinity", "infinity")):
+            assert found.rows("v1_trend", *window, grain, "Asia/Kolkata") == []
+    found.close()
 
 
 @pytest.mark.parametrize(
@@ -360,6 +365,25 @@ def test_a_client_key_without_usage_costs_nothing(books):
     assert found.rows("v1_client_key_costs") == [{"upstream": "default", "client_key": "a key", **zeros}]
     (row,) = found.rows("v1_dashboard")
     assert (row["total_client_keys"], row["active_client_keys"], row["total_cost_usd"]) == (1, 0, 0)
+    found.close()
+
+
+def test_where_nothing_has_a_price_no_cost_is_known(books):
+    with proxy("queue") as simulator:
+        one = Upstream(name="default", url=simulator.url, key=SecretStr(KEY))
+        simulator.push([call for call in calls(900) if not call.failed and call.uncached_input])
+        assert sync.sync_once(books.config(one, prices=Prices(dataset=False)), books.engine, one).inserted > 500
+    found = World(books)
+    since, until, at = utc(2026, 8, 19), utc(2026, 8, 24), utc(2026, 8, 21, 12)
+    assert found.rows("v1_summary", since, until) == [figures.totals(found.records)]
+    same(found.rows("v1_trend", since, until), figures.trend(found.records, since, until, "day", found.zone), "bucket")
+    heatmap = found.rows("v1_heatmap", 5, date(2026, 8, 23))
+    assert heatmap == figures.heatmap(found.records, 5, date(2026, 8, 23), found.zone)
+    assert [row["cost_usd"] for row in heatmap] == [0, None, None, None, 0]
+    assert found.rows("v1_dashboard", at=at) == [figures.dashboard(found.records, at, found.zone)]
+    costs = found.rows("v1_client_key_costs", at)
+    same(costs, figures.client_key_costs(found.records, at, found.zone), "upstream", "client_key")
+    assert {row["total_actual_cost_usd"] for row in costs} == {None}
     found.close()
 
 

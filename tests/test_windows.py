@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from random import Random
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
+import psycopg
 import pytest
-from conftest import _fresh, _text
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import Books, calls, proxy, utc
+from support import SEED, Books, proxy, utc
 
-from worker import rollup
+from worker import maintain, repair, rollup
+from worker.config import Retention
+from worker.traffic import Traffic
 
 DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
               "alias", "outcome")  # fmt: skip
@@ -24,7 +27,6 @@ SUMMED = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", 
           "unclassified_tokens", "cost_usd", "actual_cost_usd", "cache_read_cost_usd",
           "cache_write_cost_usd")  # fmt: skip
 MEASURES = rollup.MEASURES
-ZONES = ("UTC", "Asia/Kolkata", "Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe", "America/Havana")
 SELECT_RECORDS = f"""
 SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, latency_ms, ttft_ms FROM usage_api.v1_records
 """
@@ -59,6 +61,8 @@ class World:
 
     def __init__(self, books: Books) -> None:
         self.books = books
+        self.changes = False
+        """Whether clocks change in it."""
         names = ("occurred_at", *DIMENSIONS, *SUMMED, "latency_ms", "ttft_ms")
         self.records = [dict(zip(names, row, strict=True)) for row in books.ask(SELECT_RECORDS)]
 
@@ -80,8 +84,10 @@ class World:
         return {row[: len(dimensions)]: row[len(dimensions) :] for row in self.books.ask(statement, arguments)}
 
 
-def filled(books: Books) -> World:
-    with proxy("queue", calls(1500)) as simulator:
+def filled(books: Books, start: datetime, n: int = 1500) -> World:
+    made = Traffic(SEED, start=start).generate(n)
+    Random(SEED).shuffle(made)
+    with proxy("queue", made) as simulator:
         books.sync(simulator)
     return World(books)
 
@@ -91,9 +97,7 @@ def bucket_of(grain: str, zone: str) -> Any:
 
     def hour(at: datetime) -> datetime:
         local = at.astimezone(ZoneInfo(zone))
-        return (
-            local - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-        ).astimezone(UTC)
+        return at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
 
     def day(at: datetime) -> datetime:
         return first_instant(at.astimezone(ZoneInfo(zone)).date(), zone)
@@ -111,33 +115,286 @@ def first_instant(day: date, zone: str) -> datetime:
 
 # -- any window -------------------------------------------------------------------------------------------------
 
-BEGIN, END = utc(2026, 8, 19, 20), utc(2026, 8, 23, 4)
-instants = st.one_of(
-    st.datetimes(BEGIN.replace(tzinfo=None), END.replace(tzinfo=None)).map(lambda at: at.replace(tzinfo=UTC)),
-    st.builds(lambda n: BEGIN + timedelta(minutes=15 * n), st.integers(0, 4 * 80)),
-    st.none(),
-)
+# Each zone with three days of traffic in which its clocks change, where they do: in Havana at midnight, which comes
+# twice in autumn and not at all in spring.
+WORLDS = {
+    "UTC": utc(2026, 8, 20),
+    "Asia/Kolkata": utc(2026, 8, 20),
+    "Asia/Kathmandu": utc(2026, 8, 20),
+    "America/New_York": utc(2025, 11, 1),
+    "Australia/Lord_Howe": utc(2025, 4, 4),
+    "America/Havana": utc(2025, 11, 1),
+    "America/Havana in spring": utc(2025, 3, 8),
+}
+ZONES = sorted({name.split()[0] for name in WORLDS})
+HOURS = 80
 
 
-@pytest.fixture(scope="module", params=ZONES)
-def world(request, server_url, admin, template, tmp_path_factory) -> Iterator[World]:
-    with _fresh(admin, template) as name:
-        with Books(_text(server_url.set(database=name)), tmp_path_factory.mktemp("books"), request.param) as books:
-            yield filled(books)
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request, new_database, tmp_path_factory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("books")
+    with new_database() as url, Books(url, folder, request.param.split()[0]) as books:
+        made = filled(books, WORLDS[request.param])
+        made.changes = WORLDS[request.param].year == 2025
+        yield made
+
+
+def instants() -> st.SearchStrategy[timedelta | None]:
+    """Instants as the time since the first record's day: any, those on a quarter of an hour, and none."""
+    quarters = st.builds(lambda n: timedelta(minutes=15 * n), st.integers(-16, 4 * HOURS))
+    return st.one_of(st.timedeltas(timedelta(hours=-4), timedelta(hours=HOURS)), quarters, st.none())
+
+
+def window(world: World, since: timedelta | None, until: timedelta | None) -> list[datetime | None]:
+    first = min(row["occurred_at"] for row in world.records).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [None if at is None else first + at for at in (since, until)]
 
 
 @settings(max_examples=40, deadline=None)
-@given(since=instants, until=instants)
+@given(since=instants(), until=instants())
 @example(since=None, until=None)
+@example(since=timedelta(0), until=timedelta(days=3))
 def test_a_window_holds_the_sums_of_its_records(world, since, until):
+    bounds = window(world, since, until)
     for function, dimensions in FUNCTIONS.items():
-        found = world.asked(f"{function}(%s, %s)", dimensions, [since, until])
-        assert found == world.expected(dimensions, since, until), function
+        found = world.asked(f"{function}(%s, %s)", dimensions, bounds)
+        assert found == world.expected(dimensions, *bounds), function
 
 
 @settings(max_examples=40, deadline=None)
-@given(since=instants, until=instants, grain=st.sampled_from(["hour", "day"]), zone=st.sampled_from([*ZONES, None]))
+@given(since=instants(), until=instants(), grain=st.sampled_from(["hour", "day"]), zone=st.sampled_from([*ZONES, None]))
+@example(since=None, until=None, grain="hour", zone=None)
+@example(since=None, until=None, grain="day", zone="Australia/Lord_Howe")
 def test_a_series_holds_the_sums_of_each_hour_and_day(world, since, until, grain, zone):
-    keys = ("bucket", *DIMENSIONS)
-    found = world.asked("v1_series(%s, %s, %s, %s)", keys, [since, until, grain, zone])
-    assert found == world.expected(DIMENSIONS, since, until, bucket_of(grain, zone or world.books.timezone))
+    bounds = window(world, since, until)
+    found = world.asked("v1_series(%s, %s, %s, %s)", ("bucket", *DIMENSIONS), [*bounds, grain, zone])
+    assert found == world.expected(DIMENSIONS, *bounds, bucket_of(grain, zone or world.books.timezone))
+
+
+def test_the_worlds_have_enough_in_them_to_tell(world):
+    assert len(world.records) == 1500
+    assert {row["outcome"] for row in world.records} == {"success", "failed", "warmup"}
+    assert any(row["ttft_ms"] is not None for row in world.records)
+    hours = {row["occurred_at"].replace(minute=0, second=0, microsecond=0) for row in world.records}
+    assert len(hours) > 30
+    offsets = {row["occurred_at"].astimezone(ZoneInfo(world.books.timezone)).utcoffset() for row in world.records}
+    assert len(offsets) == (2 if world.changes else 1)
+
+
+@pytest.mark.parametrize(("grain", "zone", "said"), [("week", None, "the grain 'week' is not known"),
+                                                     (None, None, "the grain NULL is not known"),
+                                                     ("day", "Mars/Phobos", "time zone")])  # fmt: skip
+def test_an_unknown_grain_or_zone_is_refused(books, grain, zone, said):
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=said):
+        books.ask("SELECT * FROM usage_api.v1_series(NULL, NULL, %s, %s)", [grain, zone])
+
+
+def test_before_the_first_pass_there_is_nothing_in_any_window_and_days_are_those_of_utc(books):
+    assert books.ask("SELECT timezone, usage_api.v1_zone() FROM usage_api.v1_timezone") == [("UTC", "UTC")]
+    for call in ("v1_usage(NULL, now())", "v1_key_usage(now() - interval '7 days', now())",
+                 "v1_channel_usage(NULL, NULL)", "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')"):  # fmt: skip
+        assert books.ask(f"SELECT * FROM usage_api.{call}") == []
+
+
+# -- edges ------------------------------------------------------------------------------------------------------
+
+SELECT_EDGES = """
+SELECT array_agg(usage_api.v1_edge(%s, %s, n) ORDER BY n) FROM generate_series(0, 7) AS n
+"""
+
+
+def edges(books: Books, since: datetime, until: datetime) -> list[datetime]:
+    ((found,),) = books.ask(SELECT_EDGES, [since, until])
+    return found
+
+
+def test_a_window_is_cut_into_records_hours_and_days(books):
+    assert edges(books, utc(2026, 8, 1, 22, 10), utc(2026, 8, 4, 1, 20)) == [
+        utc(2026, 8, 1, 22, 10), utc(2026, 8, 1, 23), utc(2026, 8, 2), utc(2026, 8, 2),
+        utc(2026, 8, 4), utc(2026, 8, 4), utc(2026, 8, 4, 1), utc(2026, 8, 4, 1, 20),
+    ]  # fmt: skip
+    assert edges(books, utc(2026, 8, 1, 10, 10), utc(2026, 8, 1, 10, 20)) == [
+        utc(2026, 8, 1, 10, 10), *[utc(2026, 8, 1, 10, 20)] * 7,
+    ]  # fmt: skip
+    assert edges(books, utc(2026, 8, 2), utc(2026, 8, 1)) == [utc(2026, 8, 2)] * 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(since=instants(), until=instants())
+def test_edges_follow_one_another_and_lie_where_hours_and_days_begin(world, since, until):
+    low, high = window(world, since or timedelta(0), until or timedelta(0))
+    found = edges(world.books, low, high)
+    assert found == sorted(found)
+    assert (found[0], found[7]) == (low, max(low, high))
+    for first, second, whole in ((1, 2, is_hour), (3, 4, begins_day(world.books.timezone)), (5, 6, is_hour)):
+        if found[first] < found[second]:
+            assert whole(found[first])
+            assert whole(found[second])
+    for first, second in ((0, 1), (2, 3), (4, 5), (6, 7)):  # what is read from records is less than an hour
+        assert found[second] - found[first] < timedelta(hours=1)
+
+
+def is_hour(at: datetime) -> bool:
+    return (at.minute, at.second, at.microsecond) == (0, 0, 0)
+
+
+def begins_day(zone: str) -> Any:
+    return lambda at: first_instant(at.astimezone(ZoneInfo(zone)).date(), zone) == at
+
+
+DAYS = """
+SELECT count(*), count(*) FILTER (WHERE (begins AT TIME ZONE zone)::date <> day
+                                     OR ((begins - interval '1 second') AT TIME ZONE zone)::date >= day)
+FROM unnest(%s::date[], %s::text[]) AS t (day, zone), LATERAL (SELECT usage_api.v1_day_begin(day, zone) AS begins) AS b
+"""
+SELECT_ZONES = "SELECT name FROM pg_timezone_names"
+
+
+def test_a_day_begins_with_its_first_instant_wherever_clocks_change(books):
+    """In every zone, on the days of ten years around which its offset changes."""
+    known = {name for (name,) in books.ask(SELECT_ZONES)}
+    days, zones = [], []
+    for zone in sorted(available_timezones() & known):
+        rules, before = ZoneInfo(zone), None
+        for week in range(11 * 53):
+            at = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(weeks=week)
+            offset = at.astimezone(rules).utcoffset()
+            if offset != before:
+                days += [at.date() - timedelta(days=n) for n in range(-1, 9)]
+                zones += [zone] * 10
+            before = offset
+    assert len(days) > 10_000
+    assert books.ask(DAYS, [days, zones]) == [(len(days), 0)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [("America/Havana", date(2021, 11, 7)), ("America/Havana", date(2022, 3, 13)), ("Asia/Beirut", date(2022, 3, 27)),
+     ("Asia/Beirut", date(2021, 10, 31)), ("Africa/Cairo", date(2023, 4, 28)), ("Africa/Cairo", date(2023, 10, 27)),
+     ("America/Asuncion", date(2021, 3, 28)), ("America/Asuncion", date(2021, 10, 3)),
+     ("Australia/Lord_Howe", date(2023, 4, 2)), ("Australia/Lord_Howe", date(2023, 10, 1)),
+     ("Asia/Kathmandu", date(2023, 4, 2)), ("UTC", date(2024, 2, 29))],
+)  # fmt: skip
+def test_days_begin_when_the_workers_days_do(books, zone, day):
+    for each in (day - timedelta(days=1), day, day + timedelta(days=1)):
+        begins = rollup.day_bounds(each, ZoneInfo(zone))[0]
+        assert begins == first_instant(each, zone)
+        assert books.ask("SELECT usage_api.v1_day_begin(%s, %s)", [each, zone]) == [(begins,)]
+
+
+# -- where records are gone -------------------------------------------------------------------------------------
+
+MONTH = Retention(records_days=31)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/New_York"])
+def test_windows_reach_behind_dropped_records_by_whole_hours_and_days_and_never_tell_less(database_url, tmp_path, zone):
+    with Books(database_url, tmp_path, zone) as books:
+        world = filled(books, utc(2026, 8, 20))
+        first = first_instant(date(2026, 8, 21), zone)
+        hour = utc(2026, 8, 21, 10)
+        ragged = hour + timedelta(minutes=20)
+        maintain.maintain(books.engine, MONTH)
+        assert books.records() == 0
+        for since, until in ((None, None), (first, first + timedelta(days=1)), (first, None), (None, first)):
+            for function, dimensions in FUNCTIONS.items():
+                found = world.asked(f"{function}(%s, %s)", dimensions, [since, until])
+                assert found == world.expected(dimensions, since, until)
+            found = world.asked("v1_series(%s, %s, 'day')", ("bucket", *DIMENSIONS), [since, until])
+            assert found == world.expected(DIMENSIONS, since, until, bucket_of("day", zone))
+        within = [hour, hour + timedelta(hours=5)]
+        assert world.asked("v1_usage(%s, %s)", DIMENSIONS, within) == world.expected(DIMENSIONS, *within)
+        for bounds in ([ragged, None], [None, ragged], [ragged, ragged + timedelta(minutes=1)]):
+            for function in FUNCTIONS:
+                with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+                    books.ask(f"SELECT sum(requests) FROM usage_api.{function}(%s, %s)", bounds)
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+            books.ask("SELECT sum(requests) FROM usage_api.v1_series(NULL, NULL, 'hour', 'Asia/Kathmandu')")
+        # Where there never was anything, nothing is missing.
+        nothing = [utc(2020, 1, 1, 0, 20), utc(2026, 8, 1, 0, 20)]
+        assert books.ask("SELECT * FROM usage_api.v1_usage(%s, %s)", nothing) == []
+
+
+def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_go(books):
+    """As after an upgrade: the records were dropped before there was a histogram of first tokens."""
+    world = filled(books, utc(2026, 8, 20))
+    maintain.maintain(books.engine, MONTH)
+    for table in ("hourly", "daily", "daily_channel", "daily_key"):
+        books.ask(f"UPDATE usage.{table} SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])}")
+    assert books.differences() == []
+    before = books.ask("SELECT sum(requests), sum(ttft_samples), count(ttft_le_1s) FROM usage_api.v1_daily_channels")
+    assert before == [(len(world.records), sum(row["ttft_ms"] is not None for row in world.records), 0)]
+    later = Traffic(SEED, start=utc(2026, 11, 1)).generate(300)
+    with proxy("queue", later) as simulator:
+        books.sync(simulator)
+    channels = books.ask("SELECT channel_id FROM usage_api.v1_channels WHERE channel_kind = 'auth' ORDER BY 1")
+    repair.link(books.engine, "default", channels[0][0], channels[1][0])
+    assert books.differences() == []
+    assert books.ask("SELECT sum(requests) FROM usage_api.v1_daily_channels") == [(len(world.records) + 300,)]
+    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = (day < '2026-10-01')) FROM usage_api.{}"
+    for view in ("v1_daily", "v1_daily_channels", "v1_daily_keys"):
+        assert books.ask(unknown.format(view)) == [(True,)]
+
+
+def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books):
+    filled(books, utc(2026, 8, 20))
+    (channel, other, day), *_ = books.ask(
+        "SELECT c.channel_id, min(c.channel_id) OVER (), a.day FROM usage.daily_channel AS a "
+        "JOIN usage.channel AS c USING (channel_id) WHERE c.kind = 'auth' ORDER BY c.channel_id DESC"
+    )
+    assert channel != other
+    of = "dimension_id IN (SELECT dimension_id FROM usage.dimension WHERE channel_id = %s)"
+    books.ask(
+        f"UPDATE usage.daily SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])} WHERE day = %s AND {of}",
+        [day, channel],
+    )
+    books.ask("DELETE FROM usage.daily_channel; DELETE FROM usage.daily_key")
+    books.ask("INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily('-infinity', 'infinity')")
+    books.ask("INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily('-infinity', 'infinity')")
+    repair.link(books.engine, "default", channel, other)
+    coarse = {d.grain for d in books.differences()}
+    assert coarse <= {"daily"}  # the records are there: only the days themselves do not know what could be known
+    repair.rebuild(books.engine)
+    books.balance()
+    assert books.ask("SELECT count(*) FROM usage.daily_key WHERE ttft_le_1s IS NULL") == [(0,)]
+
+
+# -- plans ------------------------------------------------------------------------------------------------------
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
+
+
+def plan_of(books: Books, call: str) -> list[dict[str, Any]]:
+    """The nodes that ran; a table of a few pages would be read as a whole, so that is made dear."""
+    books.ask("ANALYZE")
+    books.ask("SET enable_seqscan = off")
+    ((((plan,),),),) = [books.ask(f"EXPLAIN (ANALYZE, FORMAT JSON) SELECT sum(requests) FROM usage_api.{call}")]
+    return [node for node in nodes(plan["Plan"]) if node["Actual Loops"]]
+
+
+@pytest.mark.parametrize(
+    ("function", "days", "index"),
+    [("v1_usage", "daily", "daily_pkey"), ("v1_channel_usage", "daily_channel", "daily_channel_pkey"),
+     ("v1_key_usage", "daily_key", "daily_key_pkey")],
+)  # fmt: skip
+def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books, function, days, index):
+    filled(books, utc(2026, 8, 20))
+    ran = plan_of(books, f"{function}('2026-08-20', '2026-08-22 05:00')")
+    assert not [node for node in ran if node.get("Relation Name", "").startswith("record")]
+    assert not [node for node in ran if node["Node Type"] == "Seq Scan" and node["Relation Name"] in (days, "hourly")]
+    conditions = {node["Index Name"]: node.get("Index Cond", "") for node in ran if "Index Name" in node}
+    assert "v1_edge_day" in conditions[index]
+    assert "v1_edge" in conditions["hourly_pkey"]
+
+
+def test_of_the_records_only_those_of_the_ragged_ends_are_read(books):
+    world = filled(books, utc(2026, 8, 20))
+    ran = plan_of(books, "v1_usage('2026-08-20 23:40', '2026-08-22 00:00')")
+    ((found),) = [node for node in ran if node.get("Relation Name", "").startswith("record") and node["Actual Rows"]]
+    wanted = [r for r in world.records if utc(2026, 8, 20, 23, 40) <= r["occurred_at"] < utc(2026, 8, 21)]
+    assert found["Actual Rows"] == len(wanted) > 0
+    assert found["Node Type"] in ("Index Scan", "Bitmap Heap Scan")

@@ -108,6 +108,7 @@ BEGIN
         RAISE EXCEPTION 'the grain % is not known: hour or day', coalesce(quote_literal(grain), 'NULL')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    PERFORM now() AT TIME ZONE zone;  -- refuses one that there is not
     IF high <= low THEN
         RETURN low;
     END IF;
@@ -176,7 +177,7 @@ DECLARE
     dropped_before timestamptz;
 BEGIN
     IF since >= until THEN
-        RETURN true;
+        RETURN false;
     END IF;
     SELECT max(f.records_dropped_before) INTO dropped_before FROM usage_api.v1_freshness AS f;
     IF since < dropped_before
@@ -190,7 +191,7 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION usage_api.v1_require_records(timestamptz, timestamptz) IS 'True; an error where records of a window have been dropped.';
+COMMENT ON FUNCTION usage_api.v1_require_records(timestamptz, timestamptz) IS 'Whether there is anything between two instants to read from records; an error where those have been dropped.';
 
 CREATE FUNCTION usage_api.v1_bucket(at timestamptz, grain text, zone text) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -682,6 +683,9 @@ BEGIN
     END IF;
     SELECT hour INTO first_hour FROM usage_api.v1_hourly ORDER BY hour LIMIT 1;
     SELECT hour INTO last_hour FROM usage_api.v1_hourly ORDER BY hour DESC LIMIT 1;
+    IF first_hour IS NULL THEN
+        RETURN;
+    END IF;
     -- Hours that follow one another are read at once.
     SELECT array_agg(run.begins ORDER BY run.begins), array_agg(run.ends ORDER BY run.begins) INTO begins, ends
     FROM (

@@ -667,9 +667,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
                NULL::numeric, 0::bigint, 0::bigint, 0::bigint, 0::bigint, 0::bigint
         FROM (
             SELECT coalesce(v1_trend.zone, usage_api.v1_zone()) AS zone,
-                   coalesce(v1_trend.since, usage_api.v1_day_begin(
+                   coalesce(nullif(v1_trend.since, '-infinity'), usage_api.v1_day_begin(
                        (SELECT min(day) FROM usage_api.v1_daily_keys), usage_api.v1_zone())),
-                   coalesce(v1_trend.until, usage_api.v1_day_begin(
+                   coalesce(nullif(v1_trend.until, 'infinity'), usage_api.v1_day_begin(
                        (SELECT max(day) + 1 FROM usage_api.v1_daily_keys), usage_api.v1_zone()))
         ) AS span (zone, since, until)
         CROSS JOIN LATERAL (
@@ -761,11 +761,13 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
               AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
         ),
         (
-            SELECT count(DISTINCT (upstream, client_key))
-            FROM usage_api.v1_key_usage(v1_dashboard.at - interval '24 hours', v1_dashboard.at)
-            WHERE outcome <> 'warmup'
-              AND (v1_dashboard.of_upstream IS NULL OR upstream = v1_dashboard.of_upstream)
-              AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
+            SELECT count(*) FROM (
+                SELECT DISTINCT upstream, client_key
+                FROM usage_api.v1_key_usage(v1_dashboard.at - interval '24 hours', v1_dashboard.at)
+                WHERE outcome <> 'warmup'
+                  AND (v1_dashboard.of_upstream IS NULL OR upstream = v1_dashboard.of_upstream)
+                  AND (v1_dashboard.of_client_key IS NULL OR client_key = v1_dashboard.of_client_key)
+            ) AS active
         ),
         lately.requests * 0.2, lately.succeeded * 0.2, lately.tokens * 0.2, lately.cache_tokens * 0.2
     FROM (
@@ -942,7 +944,7 @@ BEGIN
         SELECT f.name, f.comment, p.oid::regprocedure AS function
         FROM (VALUES
             ('v1_period', 'The window of a period by name. today, yesterday, this_week (from Monday), this_month and last_month are whole days of the zone (NULL: of the rollups); last_hour, last_24_hours, last_7_days, last_30_days and rolling_month (back to the same day of the month before) end at the given instant; all is without end.'),
-            ('v1_totals', 'Totals over a window by any dimensions and with any filters. Dimensions whose by_… is not true are NULL.'),
+            ('v1_totals', 'Totals over a window by any dimensions and with any filters. Dimensions whose by_… is not true are NULL; by_channel is by channel_kind, too.'),
             ('v1_summary', 'Totals over a window: one row.'),
             ('v1_by_model', 'Totals over a window by model, most requests first.'),
             ('v1_by_alias', 'Totals over a window by the model that the client asked for and the one that ran, most requests first.'),
