@@ -40,7 +40,8 @@ MEASURES = (
     "ttft_le_30s", "ttft_le_60s", "ttft_le_120s", "ttft_le_300s",
 )  # fmt: skip
 
-Sums = dict[tuple[Any, int], tuple[int, ...]]
+Sums = dict[tuple[Any, int], tuple[Any, ...]]
+"""Measures, whole numbers, by (hour or day, dimension); None for what the records of then no longer tell."""
 
 
 class Deltas(NamedTuple):
@@ -453,8 +454,6 @@ FROM (
 WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome AND k.ttft_le_500ms IS NULL
 """
 MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 23)
-
-
 AFTER_A_MOVE = (
     DELETE_EMPTY_HOURLY, DELETE_EMPTY_DAILY, DELETE_EMPTY_CHANNELS, DELETE_EMPTY_KEYS, LEARN_CHANNELS, LEARN_KEYS,
 )  # fmt: skip
@@ -492,7 +491,7 @@ def of_dimensions(connection: Connection, dimension_ids: Sequence[int]) -> Delta
     return Deltas({row[:2]: _stored(row) for row in hourly}, {row[:2]: _stored(row) for row in daily})
 
 
-def _stored(row: Sequence[Any]) -> tuple[int, ...]:
+def _stored(row: Sequence[Any]) -> tuple[Any, ...]:
     """Return the measures of a rollup's row, costs in units of 1e-12 US dollars."""
     return (*row[2:13], *map(pico, row[13:17]), *row[17:])
 
