@@ -52,7 +52,7 @@ def calendar(values: Mapping[date, int], most: int, width: int) -> tuple[list[Te
     cell = 2 if MARGIN + 2 * weeks <= width else 1
     shown = max(min(weeks, (width - MARGIN) // cell), 1)
     mondays = [begin + timedelta(weeks=n) for n in range(weeks - shown, weeks)]
-    lines = [_months(mondays, cell)]
+    lines = [_months(mondays, last, cell)]
     for weekday, name in enumerate(WEEKDAYS):
         line = Text(name.ljust(MARGIN))
         for monday in mondays:
@@ -65,15 +65,15 @@ def calendar(values: Mapping[date, int], most: int, width: int) -> tuple[list[Te
     return lines, shown, weeks
 
 
-def _months(mondays: Sequence[date], cell: int) -> Text:
+def _months(mondays: Sequence[date], last: date, cell: int) -> Text:
     """Return the names of the months, each above the week that its first day lies in, where there is room for it."""
-    begun = [(n, monday + timedelta(days=WEEK - 1)) for n, monday in enumerate(mondays)]
-    begun = [(n, sunday) for n, sunday in begun if sunday.day <= WEEK or not n]
+    ends = [min(monday + timedelta(days=WEEK - 1), last) for monday in mondays]
+    begun = [(n, end) for n, end in enumerate(ends) if not n or end.day <= (end - mondays[n]).days + 1]
     if len(begun) > 1 and (begun[1][0] - begun[0][0]) * cell < MARGIN:
         begun = begun[1:]
     line = ""
-    for n, sunday in begun:
-        line = line.ljust(MARGIN + n * cell) + MONTHS[sunday.month - 1]
+    for n, end in begun:
+        line = line.ljust(MARGIN + n * cell) + MONTHS[end.month - 1]
     return Text(line)
 
 
