@@ -428,6 +428,13 @@ def test_every_option_of_reports_is_documented_with_the_families_that_take_it():
             assert (set(report.FAMILIES) - set(said) if "but" in families else set(said)) == takes, option
 
 
+def test_every_column_that_figures_come_from_exists(engine):
+    named = set(re.findall(r"`(v1_\w+)\.(\w+)`", PAGES["docs/figures.md"]))
+    with database.transaction(engine) as connection:
+        there = {(view, name) for view in {view for view, _ in named} for name, *_ in columns_of(connection, view)}
+    assert named - there == set()
+
+
 def test_every_statement_runs(engine):
     for statement in (found for text in PAGES.values() for found in blocks(text, "sql")):
         # those that make roles need a privilege, and are undone
