@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import uuid
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,6 +22,7 @@ from zoneinfo import ZoneInfo
 import conftest
 import pytest
 from rich.cells import cell_len
+from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy
 
 from worker import charts, report, report_command
@@ -48,6 +50,17 @@ def filled(server_url, admin, template, tmp_path_factory):
     ):
         books.sync(simulator)
         yield books
+
+
+@pytest.fixture(scope="module")
+def reader(filled):
+    """The URL of the same database for one that may read usage_api and nothing else."""
+    if not filled.ask("SELECT 1 FROM pg_roles WHERE rolname = 'usage_reader'"):
+        pytest.skip("this account may not make roles")
+    name = f"reader_{uuid.uuid4().hex[:8]}"
+    filled.ask(f"CREATE ROLE {name} LOGIN PASSWORD 'EXAMPLE' IN ROLE usage_reader")
+    yield make_url(filled.dsn).set(username=name, password="EXAMPLE").render_as_string(hide_password=False)
+    filled.ask(f"DROP ROLE {name}")
 
 
 def asked(books, what, *options):
@@ -181,6 +194,8 @@ def test_records_are_found_by_their_names_and_read_page_by_page(filled):
     cursor = re.search(r"--before (\S+)", shown)[1]
     assert rows_of(filled, "records", "--limit", "5", "--before", cursor) == found[5:10]
     assert "--before" not in asked(filled, "records", "--limit", "700").stdout
+    last = ("--before", f"{found[-4]['occurred_at']},{found[-4]['record_id']}")
+    assert "3 of 700 records\n" in asked(filled, "records", "--limit", "5", *last).stdout
     assert asked(filled, "records", "--search", "no such model").stdout == "no such records in this period\n"
 
 
@@ -242,6 +257,13 @@ def test_a_window_whose_records_are_gone_is_exit_2_and_says_which_can_be_asked_f
         assert "have been dropped" in finished.stderr
         assert "whole" in finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("what", report.FAMILIES)
+def test_a_reader_gets_what_the_owner_gets(filled, reader, what):
+    finished = filled.worker(None, "report", what, *window(what), "--json", WORKER_DATABASE_URL=reader)
+    assert (finished.code, finished.stderr) == (0, "")
+    assert finished.json == rows_of(filled, what, *window(what))
 
 
 # -- in words ---------------------------------------------------------------------------------------------------

@@ -97,6 +97,8 @@ class Figures:
     timezone: str
     since: date | None
     until: date | None
+    limit: int | None
+    """How many rows there are at most; None for all."""
     known: bool
     """Whether the database holds any usage at all."""
 
@@ -124,7 +126,7 @@ def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
     _check(what, family, asked)
     with database.transaction(engine) as connection:
         window = _window(connection, family, asked)
-        arguments = {
+        arguments: dict[str, Any] = {
             **asdict(asked),
             "zone": window["zone"],
             "hours_zone": asked.timezone or "UTC",
@@ -138,9 +140,10 @@ def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
             "before_at": asked.before and asked.before[0],
             "before_id": asked.before and asked.before[1],
         }
-        rows = [{name: _plain(row[name]) for name in family.columns} for row in _ask(connection, family, arguments)]
+        found = _rows(connection, family.query, arguments)
+    rows = [{name: _plain(row[name]) for name in family.columns} for row in found]
     return Figures(what=what, family=family, rows=rows, timezone=window["zone"], since=window["since_day"],
-                   until=window["until_day"], known=window["known"])  # fmt: skip
+                   until=window["until_day"], limit=arguments["limit"], known=window["known"])  # fmt: skip
 
 
 def count_records(engine: Engine, asked: Asked) -> int:
@@ -171,11 +174,7 @@ def _check(what: str, family: Family, asked: Asked) -> None:
 def _window(connection: database.Connection, family: Family, asked: Asked) -> dict[str, Any]:
     """Return the instants between which a family is asked for, and the days that they come from."""
     days = family.days if asked.grain != "hour" else HOURLY_DAYS
-    return _rows(connection, SELECT_WINDOW, {**asdict(asked), "days": days, "now": asked.at})[0]
-
-
-def _ask(connection: database.Connection, family: Family, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return _rows(connection, family.query, arguments)
+    return _rows(connection, SELECT_WINDOW, {**asdict(asked), "days": days})[0]
 
 
 def _rows(connection: database.Connection, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

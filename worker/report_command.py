@@ -177,13 +177,11 @@ def _notes(figures: Figures) -> list[str]:
 
 
 def _page(figures: Figures, records: int) -> str:
-    shown, last = len(figures.rows), figures.rows[-1]
-    said = f"{shown:,} of {records:,} records"
-    return (
-        said
-        if shown == records
-        else f"{said}, older ones: --before {last['occurred_at']:%Y-%m-%dT%H:%M:%S.%fZ},{last['record_id']}"
-    )
+    last = figures.rows[-1]
+    said = f"{len(figures.rows):,} of {records:,} records"
+    if len(figures.rows) == records or len(figures.rows) != figures.limit:
+        return said  # the last page
+    return f"{said}, older ones: --before {last['occurred_at']:%Y-%m-%dT%H:%M:%S.%fZ},{last['record_id']}"
 
 
 def _instant(option: str, value: str | None) -> datetime | None:
