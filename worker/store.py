@@ -6,7 +6,7 @@ Statements are whole and literal, each above the function that runs it. No trans
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple
@@ -200,14 +200,15 @@ def _staged(connection: Connection, rows: Sequence[Row], batch_id: int) -> dict[
 
 
 def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], batch_id: int) -> None:
-    copy_binary(connection, query, RECORD_TYPES, (_written(row, batch_id) for row in rows))
+    copy_binary(connection, query, RECORD_TYPES, _written(rows, batch_id))
 
 
-def _written(row: Row, batch_id: int) -> tuple[Any, ...]:
-    cost, actual, cache_read, cache_write, price_id = row[22:]
-    own = numeric(cost)
-    real = own if actual == cost else numeric(actual)
-    return (*row[:22], own, real, numeric(cache_read), numeric(cache_write), price_id, batch_id)
+def _written(rows: Iterable[Row], batch_id: int) -> Iterator[tuple[Any, ...]]:
+    for row in rows:
+        cost, actual, cache_read, cache_write, price_id = row[22:]
+        own = numeric(cost)
+        real = own if actual == cost else numeric(actual)
+        yield (*row[:22], own, real, numeric(cache_read), numeric(cache_write), price_id, batch_id)
 
 
 def copy_binary(
