@@ -31,6 +31,7 @@ SELECT_RECORDS = f"""
 SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, latency_ms, ttft_ms FROM usage_api.v1_records
 """
 FUNCTIONS = {"v1_usage": DIMENSIONS, "v1_channel_usage": CHANNEL_DIMENSIONS, "v1_key_usage": KEY_DIMENSIONS}
+SERIES = {"v1_series": DIMENSIONS, "v1_key_series": KEY_DIMENSIONS}
 
 Sums = dict[tuple[Any, ...], tuple[Any, ...]]
 
@@ -167,8 +168,9 @@ def test_a_window_holds_the_sums_of_its_records(world, since, until):
 @example(since=None, until=None, grain="day", zone="Australia/Lord_Howe")
 def test_a_series_holds_the_sums_of_each_hour_and_day(world, since, until, grain, zone):
     bounds = window(world, since, until)
-    found = world.asked("v1_series(%s, %s, %s, %s)", ("bucket", *DIMENSIONS), [*bounds, grain, zone])
-    assert found == world.expected(DIMENSIONS, *bounds, bucket_of(grain, zone or world.books.timezone))
+    for function, dimensions in SERIES.items():
+        found = world.asked(f"{function}(%s, %s, %s, %s)", ("bucket", *dimensions), [*bounds, grain, zone])
+        assert found == world.expected(dimensions, *bounds, bucket_of(grain, zone or world.books.timezone)), function
 
 
 def test_the_worlds_have_enough_in_them_to_tell(world):
@@ -181,18 +183,20 @@ def test_the_worlds_have_enough_in_them_to_tell(world):
     assert len(offsets) == (2 if world.changes else 1)
 
 
+@pytest.mark.parametrize("function", SERIES)
 @pytest.mark.parametrize(("grain", "zone", "said"), [("week", None, "the grain 'week' is not known"),
                                                      (None, None, "the grain NULL is not known"),
                                                      ("day", "Mars/Phobos", "time zone")])  # fmt: skip
-def test_an_unknown_grain_or_zone_is_refused(books, grain, zone, said):
+def test_an_unknown_grain_or_zone_is_refused(books, function, grain, zone, said):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=said):
-        books.ask("SELECT * FROM usage_api.v1_series(NULL, NULL, %s, %s)", [grain, zone])
+        books.ask(f"SELECT * FROM usage_api.{function}(NULL, NULL, %s, %s)", [grain, zone])
 
 
 def test_before_the_first_pass_there_is_nothing_in_any_window_and_days_are_those_of_utc(books):
     assert books.ask("SELECT timezone, usage_api.v1_zone() FROM usage_api.v1_timezone") == [("UTC", "UTC")]
     for call in ("v1_usage(NULL, now())", "v1_key_usage(now() - interval '7 days', now())",
-                 "v1_channel_usage(NULL, NULL)", "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')"):  # fmt: skip
+                 "v1_channel_usage(NULL, NULL)", "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')",
+                 "v1_key_series(NULL, NULL, 'hour', 'Asia/Kolkata')"):  # fmt: skip
         assert books.ask(f"SELECT * FROM usage_api.{call}") == []
 
 
@@ -300,16 +304,19 @@ def test_windows_reach_behind_dropped_records_by_whole_hours_and_days_and_never_
             for function, dimensions in FUNCTIONS.items():
                 found = world.asked(f"{function}(%s, %s)", dimensions, [since, until])
                 assert found == world.expected(dimensions, since, until)
-            found = world.asked("v1_series(%s, %s, 'day')", ("bucket", *DIMENSIONS), [since, until])
-            assert found == world.expected(DIMENSIONS, since, until, bucket_of("day", zone))
+            for function, dimensions in SERIES.items():
+                found = world.asked(f"{function}(%s, %s, 'day')", ("bucket", *dimensions), [since, until])
+                assert found == world.expected(dimensions, since, until, bucket_of("day", zone))
         within = [hour, hour + timedelta(hours=5)]
-        assert world.asked("v1_usage(%s, %s)", DIMENSIONS, within) == world.expected(DIMENSIONS, *within)
+        for function, dimensions in FUNCTIONS.items():
+            assert world.asked(f"{function}(%s, %s)", dimensions, within) == world.expected(dimensions, *within)
         for bounds in ([ragged, None], [None, ragged], [ragged, ragged + timedelta(minutes=1)]):
             for function in FUNCTIONS:
                 with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
                     books.ask(f"SELECT sum(requests) FROM usage_api.{function}(%s, %s)", bounds)
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
-            books.ask("SELECT sum(requests) FROM usage_api.v1_series(NULL, NULL, 'hour', 'Asia/Kathmandu')")
+        for function in SERIES:
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+                books.ask(f"SELECT sum(requests) FROM usage_api.{function}(NULL, NULL, 'hour', 'Asia/Kathmandu')")
         # Where there never was anything, nothing is missing.
         nothing = [utc(2020, 1, 1, 0, 20), utc(2026, 8, 1, 0, 20)]
         assert books.ask("SELECT * FROM usage_api.v1_usage(%s, %s)", nothing) == []
@@ -319,7 +326,7 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
     """As after an upgrade: the records were dropped before there was a histogram of first tokens."""
     world = filled(books, utc(2026, 8, 20))
     maintain.maintain(books.engine, MONTH)
-    for table in ("hourly", "daily", "daily_channel", "daily_key"):
+    for table in ("hourly", "daily", "daily_channel", "daily_key", "hourly_key"):
         books.ask(f"UPDATE usage.{table} SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])}")
     assert books.differences() == []
     before = books.ask("SELECT sum(requests), sum(ttft_samples), count(ttft_le_1s) FROM usage_api.v1_daily_channels")
@@ -331,9 +338,10 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
     repair.link(books.engine, "default", channels[0][0], channels[1][0])
     assert books.differences() == []
     assert books.ask("SELECT sum(requests) FROM usage_api.v1_daily_channels") == [(len(world.records) + 300,)]
-    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = (day < '2026-10-01')) FROM usage_api.{}"
-    for view in ("v1_daily", "v1_daily_channels", "v1_daily_keys"):
-        assert books.ask(unknown.format(view)) == [(True,)]
+    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = ({} < '2026-10-01')) FROM usage_api.{}"
+    for view, bucket in (("v1_daily", "day"), ("v1_daily_channels", "day"), ("v1_daily_keys", "day"),
+                         ("v1_hourly", "hour"), ("v1_hourly_keys", "hour")):  # fmt: skip
+        assert books.ask(unknown.format(bucket, view)) == [(True,)]
 
 
 def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books):
@@ -344,19 +352,21 @@ def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books
     )
     assert channel != other
     of = "dimension_id IN (SELECT dimension_id FROM usage.dimension WHERE channel_id = %s)"
-    books.ask(
-        f"UPDATE usage.daily SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])} WHERE day = %s AND {of}",
-        [day, channel],
-    )
-    books.ask("DELETE FROM usage.daily_channel; DELETE FROM usage.daily_key")
+    nothing_known = ", ".join(f"{name} = NULL" for name in MEASURES[-9:])
+    books.ask(f"UPDATE usage.daily SET {nothing_known} WHERE day = %s AND {of}", [day, channel])
+    books.ask(f"UPDATE usage.hourly SET {nothing_known} WHERE {of}", [channel])
+    books.ask("DELETE FROM usage.daily_channel; DELETE FROM usage.daily_key; DELETE FROM usage.hourly_key")
     books.ask("INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily('-infinity', 'infinity')")
     books.ask("INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily('-infinity', 'infinity')")
+    books.ask("INSERT INTO usage.hourly_key SELECT * FROM usage.hourly_key_from_hourly('-infinity', 'infinity')")
+    assert books.differences() != []
     repair.link(books.engine, "default", channel, other)
     coarse = {d.grain for d in books.differences()}
-    assert coarse <= {"daily"}  # the records are there: only the days themselves do not know what could be known
+    assert coarse <= {"daily", "hourly"}  # the records are there: only what they add to does not know all that it could
     repair.rebuild(books.engine)
     books.balance()
-    assert books.ask("SELECT count(*) FROM usage.daily_key WHERE ttft_le_1s IS NULL") == [(0,)]
+    for table in ("daily_channel", "daily_key", "hourly_key"):
+        assert books.ask(f"SELECT count(*) FROM usage.{table} WHERE ttft_le_1s IS NULL") == [(0,)]
 
 
 # -- plans ------------------------------------------------------------------------------------------------------
@@ -377,18 +387,26 @@ def plan_of(books: Books, call: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("function", "days", "index"),
-    [("v1_usage", "daily", "daily_pkey"), ("v1_channel_usage", "daily_channel", "daily_channel_pkey"),
-     ("v1_key_usage", "daily_key", "daily_key_pkey")],
+    ("call", "days", "hours"),
+    [("v1_usage({})", "daily", "hourly"), ("v1_channel_usage({})", "daily_channel", "hourly"),
+     ("v1_key_usage({})", "daily_key", "hourly_key"), ("v1_series({}, 'day')", "daily", "hourly"),
+     ("v1_key_series({}, 'day')", "daily_key", "hourly_key"), ("v1_key_series({}, 'hour')", "", "hourly_key"),
+     ("v1_key_series({}, 'day', 'America/New_York')", "", "hourly_key"),
+     ("v1_trend({}, 'day')", "daily_key", "hourly_key"), ("v1_trend({}, 'hour')", "", "hourly_key"),
+     ("v1_trend({}, 'hour', 'America/New_York', of_client_key => '(no key)')", "", "hourly_key"),
+     ("v1_trend({}, 'day', of_model => 'gpt-5.4')", "daily_channel", "hourly")],
 )  # fmt: skip
-def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books, function, days, index):
+def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books, call, days, hours):
     filled(books, utc(2026, 8, 20))
-    ran = plan_of(books, f"{function}('2026-08-20', '2026-08-22 05:00')")
+    ran = plan_of(books, call.format("'2026-08-20', '2026-08-22 05:00'"))
     assert not [node for node in ran if node.get("Relation Name", "").startswith("record")]
-    assert not [node for node in ran if node["Node Type"] == "Seq Scan" and node["Relation Name"] in (days, "hourly")]
+    rollups = {"daily", "daily_channel", "daily_key", "hourly", "hourly_key"}
+    read = [node for node in ran if node.get("Relation Name") in rollups and node["Actual Rows"]]
+    assert {node["Relation Name"] for node in read} == {days, hours} - {""}
+    assert not [node for node in read if node["Node Type"] == "Seq Scan"]
     conditions = {node["Index Name"]: node.get("Index Cond", "") for node in ran if "Index Name" in node}
-    assert "v1_edge_day" in conditions[index]
-    assert "v1_edge" in conditions["hourly_pkey"]
+    assert not days or "v1_edge_day" in conditions[f"{days}_pkey"]
+    assert "v1_edge" in conditions[f"{hours}_pkey"]
 
 
 def test_of_the_records_only_those_of_the_ragged_ends_are_read(books):
