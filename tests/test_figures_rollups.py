@@ -508,7 +508,6 @@ def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(books):
         ("v1_by_endpoint({})", "daily", "daily_(?:key|channel)"),
         ("v1_trend({})", "hourly_key", "(?:hourly|daily_channel)"),
         ("v1_trend({}, of_client_key => 'a key')", "hourly_key", "(?:hourly|daily_channel)"),
-        ("v1_trend({}, of_model => 'a model')", "daily_channel", "(?:hourly|daily)_key"),
     ],
 )
 def test_the_smallest_rollup_that_knows_is_read(books, call, read, not_read):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import SEED, Books, proxy, utc
 
-from worker import maintain, repair, rollup
+from worker import database, maintain, repair, rollup, store
 from worker.config import Retention
 from worker.traffic import Traffic
 
@@ -344,29 +345,57 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
         assert books.ask(unknown.format(bucket, view)) == [(True,)]
 
 
-def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books):
+MOST_USED = """
+SELECT dimension_id, client_key_id FROM usage.dimension JOIN usage.daily USING (dimension_id)
+WHERE outcome = 'success' GROUP BY 1, 2 ORDER BY sum(requests) DESC, 1 LIMIT 1
+"""
+SELDOM_USED = "SELECT dimension_id FROM usage.dimension WHERE outcome = 'warmup' AND client_key_id = %s"
+BESIDE = """
+INSERT INTO usage.dimension (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
+SELECT {}, provider, endpoint, model, 'a new alias', outcome FROM usage.dimension WHERE dimension_id = %s
+RETURNING dimension_id
+"""
+ANOTHER_CHANNEL = "(SELECT max(channel_id) FROM usage.channel AS c WHERE c.channel_id <> dimension.channel_id)"
+ANOTHER_KEY = "(SELECT max(client_key_id) FROM usage.client_key AS k WHERE k.client_key_id <> dimension.client_key_id)"
+FORGET = """
+UPDATE usage.daily SET {0} WHERE dimension_id = {1};
+UPDATE usage.hourly SET {0} WHERE dimension_id = {1};
+UPDATE usage.daily_channel AS c SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND daily.day = c.day
+  AND (d.channel_id, d.model, d.outcome) = (c.channel_id, c.model, c.outcome);
+UPDATE usage.daily_key AS k SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND daily.day = k.day AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome);
+UPDATE usage.hourly_key AS k SET {0} FROM usage.hourly JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND hourly.hour = k.hour AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome)
+"""
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [f"{ANOTHER_CHANNEL}, client_key_id", f"channel_id, {ANOTHER_KEY}"],
+    ids=["to another channel", "to another client key"],
+)
+def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books, beside):
+    """All records of some dimensions move to others, and with them what their days and hours did not know."""
     filled(books, utc(2026, 8, 20))
-    (channel, other, day), *_ = books.ask(
-        "SELECT c.channel_id, min(c.channel_id) OVER (), a.day FROM usage.daily_channel AS a "
-        "JOIN usage.channel AS c USING (channel_id) WHERE c.kind = 'auth' ORDER BY c.channel_id DESC"
-    )
-    assert channel != other
-    of = "dimension_id IN (SELECT dimension_id FROM usage.dimension WHERE channel_id = %s)"
+    ((often, client_key),) = books.ask(MOST_USED)
+    old = [often, *(seldom for (seldom,) in books.ask(SELDOM_USED, [client_key]))]
+    new = {i: books.ask(BESIDE.format(beside), [i])[0][0] for i in old}
+    with database.transaction(books.engine) as connection:
+        was = rollup.of_dimensions(connection, old)
+        becomes = rollup.Deltas(*({(at, new[i]): sums for (at, i), sums in part.items()} for part in was))
+        span = rollup.span_of(connection, old)
+    assert len(old) > 1
+    assert len(was.hourly) > 5
     nothing_known = ", ".join(f"{name} = NULL" for name in MEASURES[-9:])
-    books.ask(f"UPDATE usage.daily SET {nothing_known} WHERE day = %s AND {of}", [day, channel])
-    books.ask(f"UPDATE usage.hourly SET {nothing_known} WHERE {of}", [channel])
-    books.ask("DELETE FROM usage.daily_channel; DELETE FROM usage.daily_key; DELETE FROM usage.hourly_key")
-    books.ask("INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily('-infinity', 'infinity')")
-    books.ask("INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily('-infinity', 'infinity')")
-    books.ask("INSERT INTO usage.hourly_key SELECT * FROM usage.hourly_key_from_hourly('-infinity', 'infinity')")
-    assert books.differences() != []
-    repair.link(books.engine, "default", channel, other)
-    coarse = {d.grain for d in books.differences()}
-    assert coarse <= {"daily", "hourly"}  # the records are there: only what they add to does not know all that it could
-    repair.rebuild(books.engine)
+    for i, statement in product(old, FORGET.split(";")):
+        books.ask(statement.format(nothing_known, i))
+    assert {d.grain for d in books.differences()} == {"hourly", "daily"}  # as to its days and hours, nobody knows
+    with database.transaction(books.engine) as connection:
+        assert store.move_dimensions(connection, new, span) > 0
+        rollup.apply(connection, rollup.difference(becomes, was))
     books.balance()
-    for table in ("daily_channel", "daily_key", "hourly_key"):
-        assert books.ask(f"SELECT count(*) FROM usage.{table} WHERE ttft_le_1s IS NULL") == [(0,)]
+    assert books.differences() == []
 
 
 # -- plans ------------------------------------------------------------------------------------------------------
