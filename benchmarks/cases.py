@@ -193,13 +193,13 @@ def batches(folder: Path, url: str, _: int, sustain_s: float) -> dict[str, Any]:
 
 READS = {
     "by channel and model, 30 days": """
-        SELECT channel, model, sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily
+        SELECT channel, model, sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily_channels
         WHERE day > %(newest)s::date - 30 GROUP BY 1, 2""",
     "by day and channel, 30 days": """
-        SELECT day, channel, sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily
+        SELECT day, channel, sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily_channels
         WHERE day > %(newest)s::date - 30 GROUP BY 1, 2""",
     "totals, 30 days": """
-        SELECT sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily
+        SELECT sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily_keys
         WHERE day > %(newest)s::date - 30""",
     "by hour, 24 hours": """
         SELECT hour, sum(requests), sum(cost_usd) FROM usage_api.v1_hourly

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import figures
 import fill
 import psycopg
 import results
@@ -32,11 +33,11 @@ HERE = Path(__file__).parent
 FEW = 1_000_000
 Found = dict[str, list[float]]
 
+TABLES = ("record", "hourly", "daily", "daily_channel", "daily_key")
 SIZES = """
-SELECT (SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'usage.record'::regclass),
-       (SELECT count(*) FROM usage.record),
-       pg_total_relation_size('usage.daily'), (SELECT count(*) FROM usage.daily),
-       pg_total_relation_size('usage.hourly'), (SELECT count(*) FROM usage.hourly)
+SELECT coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('usage.{table}')),
+                pg_total_relation_size('usage.{table}')),
+       (SELECT count(*) FROM usage.{table})
 """
 
 
@@ -69,7 +70,9 @@ def main() -> None:
             )
             found["batch of 10,000, many stored ÷ none (P6)"] = [ratio]
             _reads(found, folder, large, arguments.sustain_s)
-            _plans(large, arguments.results)
+            taken, plans = figures.measure(_dsn(large))
+            found |= taken
+            _keep_plans([*_plans(large), *plans], arguments.results)
             _commands(found, folder, large, many)
     told = {"records": arguments.records, "days": arguments.days}
     head = results.header(version.split()[0], told)
@@ -100,11 +103,11 @@ def _loads(found: Found, folder: Path, url: str, what: str) -> None:
 
 
 def _sizes(found: Found, url: str) -> None:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        (sizes,) = connection.execute(SIZES).fetchall()
-    for name, size, rows in zip(("record", "daily", "hourly"), sizes[::2], sizes[1::2], strict=True):
-        found[f"{name}, bytes a row"] = [float(size) / rows]
-        found[f"{name}, rows"] = [float(rows)]
+    with psycopg.connect(_dsn(url)) as connection:
+        for table in TABLES:
+            size, rows = connection.execute(SIZES.format(table=table)).fetchone()
+            found[f"{table}, bytes a row"] = [float(size) / rows]
+            found[f"{table}, rows"] = [float(rows)]
 
 
 def _reads(found: Found, folder: Path, url: str, sustain_s: float) -> None:
@@ -122,16 +125,24 @@ def _reads(found: Found, folder: Path, url: str, sustain_s: float) -> None:
             loading.wait()
 
 
-def _plans(url: str, folder: Path) -> None:
-    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+def _plans(url: str) -> list[str]:
+    with psycopg.connect(_dsn(url)) as connection:
         newest = connection.execute(SELECT_NEWEST).fetchone()[0]
         lines: list[str] = []
         for name, query in READS.items():
             lines += ["", f"-- {name}"]
             plan = connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {query}", {"newest": newest})
             lines += [line for (line,) in plan]
+    return lines
+
+
+def _keep_plans(lines: list[str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plans.txt").write_text("\n".join(lines) + "\n")
+
+
+def _dsn(url: str) -> str:
+    return url.replace("+psycopg", "")
 
 
 def _commands(found: Found, folder: Path, url: str, what: str) -> None:

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from worker import cli, config, database, demo, errors, report, sync
+from worker import cli, config, database, demo, errors, report, report_command, sync
 from worker.simulator import Simulator
 from worker.traffic import Traffic
 
@@ -365,17 +365,33 @@ def written(connection, text):
     )
 
 
+REPORT = re.compile(r"(?s)(?<=```sh\n)worker (report [^\n]*)\n```\n\n```text\n.*?```")
+
+
+def reported(engine, text):
+    """A page with what the reports that it shows print, each where its text stands."""
+    url = engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+
+    def run(shown):
+        done = CliRunner().invoke(cli.app, shlex.split(shown[1]), env={"WORKER_DATABASE_URL": url, "NO_COLOR": "1"})
+        assert done.exit_code == 0, done.output
+        printed = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+        return f"worker {shown[1]}\n```\n\n```text\n{printed}```"
+
+    return REPORT.sub(run, text)
+
+
 def demo_report(engine):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        cli._print_figures(report.usage(engine, "channels"))
+        report_command.print_figures(report.figures(engine, "channels"))
     return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines() if line.strip())
 
 
 def test_columns_results_and_the_demos_report_are_up_to_date(filled, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     with database.transaction(filled) as connection:
-        pages = {page: written(connection, text) for page, text in PAGES.items()}
+        pages = {page: reported(filled, written(connection, text)) for page, text in PAGES.items()}
     before, _, after = pages["README.md"].partition("```text\n")
     pages["README.md"] = f"{before}```text\n{demo_report(filled)}{after[after.index('```') :]}"
     for page, text in pages.items():
@@ -391,6 +407,32 @@ def test_every_view_and_every_function_is_documented(engine):
     documented = re.findall(r"(?m)^<!-- columns: (\w+)", PAGES["docs/sql.md"])
     assert sorted(documented) == sorted(there)
     assert set(re.findall(r"\bv\d+_[a-z_]+", "".join(PAGES.values()))) == set(documented)
+
+
+def test_every_family_of_reports_is_shown_with_what_it_prints():
+    shown = {shlex.split(found[1])[1] for found in REPORT.finditer(PAGES["docs/reports.md"])}
+    assert shown == set(report.FAMILIES)
+
+
+def test_every_option_of_reports_is_documented_with_the_families_that_take_it():
+    command = get_command(cli.app).commands["report"]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    documented = {
+        option.strip("`").split()[0]: families for option, families, _ in table(PAGES["docs/reports.md"], "option")
+    }
+    assert documented.keys() == options
+    for option, families in documented.items():
+        takes = {name for name, family in report.FAMILIES.items() if option[2:].replace("-", "_") in family.takes}
+        if option not in {"--format", "--json"}:
+            said = re.findall(r"`([a-z-]+)`", families)
+            assert (set(report.FAMILIES) - set(said) if "but" in families else set(said)) == takes, option
+
+
+def test_every_column_that_figures_come_from_exists(engine):
+    named = set(re.findall(r"`(v1_\w+)\.(\w+)`", PAGES["docs/figures.md"]))
+    with database.transaction(engine) as connection:
+        there = {(view, name) for view in {view for view, _ in named} for name, *_ in columns_of(connection, view)}
+    assert named - there == set()
 
 
 def test_every_statement_runs(engine):

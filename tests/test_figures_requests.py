@@ -583,6 +583,19 @@ def test_records_that_were_dropped_are_missed_and_not_left_out_of_a_sum(books):
         books.ask(f"SELECT * FROM usage_api.{name}('2026-08-21', '2026-08-22')")
 
 
+def test_where_no_record_is_left_at_all_they_are_missed_too(books):
+    with proxy("queue", calls(100)) as simulator:
+        books.sync(simulator)
+    books.ask("UPDATE usage.upstream SET records_dropped_before = '2026-09-01', records_complete_from = '2026-09-01'")
+    books.ask("SELECT usage.ensure_record_partition('2026-09-01'), usage.drop_record_partition('2026-08-01')")
+    windows = [f"{name}('2026-08-20', '2026-08-22')" for name in ("v1_logical_requests", "v1_fallbacks",
+               "v1_request_gaps", "v1_cache_ttl", "v1_cache_hits")]  # fmt: skip
+    for call in (*windows, "v1_calls('2026-08-21 12:00:30+00')"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+            books.ask(f"SELECT * FROM usage_api.{call}")
+        books.ask(f"SELECT * FROM usage_api.{call.replace('2026-08', '2026-09')}")
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_reader_may_call_it_with_nothing_but_views(books, name):
     with proxy("queue", calls(50)) as simulator:

@@ -52,7 +52,7 @@ class Said:
 
     def all_there_is(self) -> dict[str, str]:
         """What was printed, what can be printed of it now, the database, and the files, by name."""
-        for what in ("keys", "channels"):
+        for what in ("keys", "channels", "records"):
             self.worker(None, "report", what, "--format", "csv")
         self.worker(None, "status", "--json")
         for row in self.worker(None, "quarantine", "list", "--json").json[:2]:

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -37,6 +36,7 @@ from worker.load import PassResult, spare_collector
 from worker.manage import channels_app, keys_app
 from worker.manage_prices import prices_app, reprice
 from worker.options import Json, Since, Until, UpstreamName, day
+from worker.report_command import print_figures, report_command
 from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
 from worker.stopping import on_signal
@@ -59,26 +59,7 @@ app.add_typer(channels_app, name="channels")
 app.add_typer(keys_app, name="keys")
 app.add_typer(prices_app, name="prices")
 app.command("reprice")(reprice)
-
-
-class Format(StrEnum):
-    """How a report is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-class What(StrEnum):
-    """The families of figures; a test holds them against report.FAMILIES."""
-
-    CHANNELS = "channels"
-    MODELS = "models"
-    KEYS = "keys"
-    ENDPOINTS = "endpoints"
-    DAILY = "daily"
-    HOURLY = "hourly"
-    SUMMARY = "summary"
+app.command("report")(report_command)
 
 
 def main() -> None:
@@ -227,26 +208,10 @@ def demo_command(
 ) -> None:
     """Show it all: a simulated proxy on loopback, a real PostgreSQL, two passes, and the channel report."""
     log.setup("warning", "auto")
-    demo.run(keep=keep, passed=_print_passes, reported=_print_figures)
+    demo.run(keep=keep, passed=_print_passes, reported=print_figures)
 
 
 # -- figures ----------------------------------------------------------------------------------------------------
-
-
-@app.command("report")
-def report_command(
-    what: Annotated[What, typer.Argument(help="Which figures.")],
-    since: Since = None,
-    until: Until = None,
-    upstream: UpstreamName = None,
-    style: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.TABLE,
-    as_json: Json = False,
-) -> None:
-    """Print usage figures, from the rollups."""
-    first, last = day("--since", since), day("--until", until)
-    with database.opened(configured()) as engine:
-        figures = report.usage(engine, what.value, since=first, until=last, upstream=upstream)
-    _print_figures(figures, Format.JSON if as_json else style)
 
 
 @app.command()
@@ -432,26 +397,6 @@ def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID..."
 def _quarantined(*, limit: int, ids: list[int] | None = None) -> list[store.Quarantined]:
     with database.opened(configured()) as engine, database.transaction(engine) as connection:
         return store.quarantined(connection, limit=limit, ids=ids)
-
-
-def _print_figures(figures: report.Figures, style: Format = Format.TABLE) -> None:
-    if style is Format.JSON:
-        show.json_document(figures.rows)
-    elif style is Format.CSV:
-        show.csv_rows(figures.columns, figures.rows)
-    elif not figures.rows or not any(row["requests"] or row["warmups"] for row in figures.rows):
-        show.say("no usage in this period")
-    elif len(figures.rows) == 1 and figures.columns[0] == "requests":
-        show.facts(figures.title, {name: figures.rows[0][name] for name in figures.columns})
-    else:
-        show.table(figures.title, figures.at_a_glance, figures.rows, _footnote(figures))
-
-
-def _footnote(figures: report.Figures) -> str:
-    notes = [f"days in {figures.timezone}"] if "day" in figures.columns else []
-    if any(row["unpriced_requests"] for row in figures.rows):
-        notes.append("* without the requests that have no price: `worker prices unpriced`")
-    return "; ".join(notes)
 
 
 def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> None:

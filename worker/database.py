@@ -48,6 +48,12 @@ REFUSED = (
     psycopg.errors.ProgramLimitExceeded,
 )
 
+MISSING = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+)
+
 EMBEDDED_NAME = "usage"
 CREATE_DATABASE = "CREATE DATABASE usage"
 SELECT_VERSION = "SELECT version_num FROM usage.schema_version"
@@ -423,6 +429,6 @@ def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
             f"PostgreSQL: {str(cause).strip()}. The worker needs the rights of usage_writer, a migration those of the "
             "schema's owner; reports need usage_reader."
         ) from error
-    if isinstance(cause, (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)):
+    if isinstance(cause, MISSING):
         raise NoSchemaError("this database has no usage tables, or old ones: run `worker migrate`") from error
     raise error

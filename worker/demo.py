@@ -63,7 +63,7 @@ def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> Non
                 proxy.push(traffic.generate(calls))
                 passed([sync.sync_once(config, engine, upstream)])
             show.say("\n`worker report channels`:")
-            reported(report.usage(engine, "channels"))
+            reported(report.figures(engine, "channels"))
             with database.transaction(engine) as connection:
                 if any(rollup.differences(connection, ZoneInfo("UTC"), None, None)):
                     raise VerifyError("rollups and records disagree; please report this")

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from worker import database, decode, repair, store
 from worker.config import Config
 from worker.errors import UsageError
-from worker.load import Loader, PassResult, open_loader
+from worker.load import Batch, Loader, PassResult, open_loader
 from worker.overlap import Overlap
 from worker.sync import concluded, noted
 
@@ -51,7 +51,7 @@ def import_files(
             try:
                 with Overlap() as loading:
                     for decoded in _read_file(path):
-                        loading.begin(partial(_load_part, loader, decoded, result, progress))
+                        loading.begin(partial(_commit_part, loader, loader.prepare(decoded), result, progress))
             except (OSError, EOFError, decode.BadValueError) as e:
                 raise UsageError(f"{path}: {e}") from e
         # A pass that learned more meanwhile has looked at what was stored by then; the rest is up to us.
@@ -62,8 +62,8 @@ def import_files(
     return concluded(result)
 
 
-def _load_part(loader: Loader, decoded: decode.Decoded, result: PassResult, progress: Progress | None) -> None:
-    loader.load(uuid.uuid4().hex, decoded, result)
+def _commit_part(loader: Loader, batch: Batch, result: PassResult, progress: Progress | None) -> None:
+    loader.commit(uuid.uuid4().hex, batch, result)
     if progress is not None:
         progress(result.pulled)
 

@@ -7,6 +7,7 @@ beforehand; the batch itself is one transaction, and a batch that is loaded agai
 from __future__ import annotations
 
 import gc
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -106,8 +107,21 @@ class _Known:
     """What they are charged by, for each service tier."""
 
 
+class Batch(NamedTuple):
+    """A batch that is ready to be stored: its records as rows, and what is set aside of it."""
+
+    decoded: decode.Decoded
+    rows: list[store.Row]
+    asides: list[store.Aside]
+    refused: str = ""
+    """Why PostgreSQL refuses a name in it; there are no rows then."""
+
+
 class Loader:
-    """The records of one upstream into the database: names resolved once, one transaction a batch."""
+    """The records of one upstream into the database: names resolved once, one transaction a batch.
+
+    One batch may be made ready while another thread stores the one before.
+    """
 
     def __init__(
         self,
@@ -144,45 +158,66 @@ class Loader:
         self._dimensions: dict[register.Dimension, int] = {}
         self._known: dict[decode.Labels, _Known] = {}
         self._months: set[str] = set()
+        self._naming = threading.RLock()
+        """Held by who looks names up, or changes what they are looked up in."""
         self._all_new = True
         """Whether the last batch was all new, so that the next one is expected to be."""
 
     def use(self, new: Directory) -> None:
         """Resolve by another directory from now on."""
-        self.directory = new
-        self._accounts = self._accounts_of(new)
-        self._resolutions.clear()
-        self._known.clear()
+        with self._naming:
+            self.directory = new
+            self._accounts = self._accounts_of(new)
+            self._resolutions.clear()
+            self._known.clear()
 
     def _accounts_of(self, known: Directory) -> dict[bytes, str]:
         """Return the accounts that are neither address nor file, such as projects, by what records keep of them."""
         return {self.keyring.digest(account): account for account in known.by_account}
 
     def load(self, entry_id: str, decoded: decode.Decoded, result: PassResult, released: Sequence[int] = ()) -> None:
-        """Store a batch with its rollups and its bad records, in one transaction; count it in `result`.
+        """Make a batch ready and store it; see `prepare` and `commit`."""
+        self.commit(entry_id, self.prepare(decoded), result, released)
+
+    def prepare(self, decoded: decode.Decoded) -> Batch:
+        """Make a batch ready to be stored: enter the names that are new in it, and make its records rows."""
+        asides = [self._aside(bad) for bad in decoded.bad]
+        with self._naming:
+            try:
+                return Batch(decoded, self._rows(decoded.records), asides)
+            except RefusedError as e:
+                return Batch(decoded, [], asides, str(e))
+
+    def commit(self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int] = ()) -> None:
+        """Store a batch with its rollups and what is set aside, in one transaction; count it in `result`.
 
         Args:
             entry_id: a batch that was loaded under this id before changes nothing.
-            decoded: the records and what could not be read between them.
+            batch: what `prepare` made ready.
             result: the pass.
             released: records of the quarantine that this batch brings in.
 
         A record that PostgreSQL refuses is set aside with what it says of it; one that was released stays there.
         """
-        try:
-            self._load(entry_id, decoded, result, released)
-        except RefusedError as e:
-            log.warning("record.refused", records=len(decoded.records), reason=str(e))
-            if released:
-                result.pulled += len(decoded.records)
-                result.quarantined += len(decoded.records)
+        refused = batch.refused
+        if not refused:
+            try:
+                self._commit(entry_id, batch, result, released)
+            except RefusedError as e:
+                refused = str(e)
+            else:
                 return
-            for name, part in _parted(decoded, str(e)):
-                self.load(f"{entry_id}.{name}", part, result)
+        records = len(batch.decoded.records)
+        log.warning("record.refused", records=records, reason=refused)
+        if released:
+            result.pulled += records
+            result.quarantined += records
+            return
+        for name, part in _parted(batch.decoded, refused):
+            self.load(f"{entry_id}.{name}", part, result)
 
-    def _load(self, entry_id: str, decoded: decode.Decoded, result: PassResult, released: Sequence[int]) -> None:
-        rows = self._rows(decoded.records)
-        asides = [self._aside(bad) for bad in decoded.bad]
+    def _commit(self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int]) -> None:
+        decoded, rows, asides, _ = batch
         pulled = len(rows) + len(asides)
 
         def transaction(connection: database.Connection) -> tuple[list[store.Row], list[store.Row], int] | None:

@@ -1,91 +1,453 @@
-"""Figures for people, from the views of usage_api and nothing else. Composes queries, prints nothing."""
+"""Figures for people, from the views and functions of usage_api and nothing else: every formula is there.
+
+Asks, and prints nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal, LiteralString, get_args
 
-from sqlalchemy import ColumnElement, FromClause, Numeric, Select, case, column, desc, func, select, table
+import psycopg
+from psycopg.rows import dict_row
 from sqlalchemy.engine import Engine
 
 from worker import database
-from worker.rollup import day_bounds
+from worker.errors import UsageError
 
-SCHEMA = "usage_api"
-DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
-              "alias", "outcome")  # fmt: skip
 TOKENS = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens")  # fmt: skip
 COSTS = ("cost_usd", "actual_cost_usd")
-MEASURES = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", *COSTS,
-            "unpriced_requests", "mean_latency_ms")  # fmt: skip
-NOT_AT_A_GLANCE = ("channel_group", "unpriced_requests", "total_tokens")
-SUMS = (*TOKENS, "total_tokens", *COSTS, "unpriced_requests", "latency_ms_sum", "latency_samples")
+AT_A_GLANCE = ("requests", "failed", "success_rate", "warmups", *TOKENS, *COSTS, "mean_latency_ms")
+TOTALS = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", *COSTS, "unpriced_requests",
+          "mean_latency_ms", "succeeded", "error_rate", "input_tokens", "output_tokens", "reasoning_tokens",
+          "cached_tokens", "tokens", "cache_hit_rate", "cache_read_cost_usd", "cache_write_cost_usd",
+          "mean_ttft_ms")  # fmt: skip
+"""The measures of a grouping, in the order of its CSV: what comes new is added at the end."""
+
+SPARE = ("cache_read_tokens", "actual_cost_usd", "uncached_input_tokens", "billed_output_tokens")
+"""What a narrow terminal does without of the measures, in this order."""
+
+Shape = Literal["table", "facts", "calendar"]
+Grouping = Literal["all", "channel", "channel_group", "model"]
+
+WINDOW = ("since", "until", "timezone")
+FILTERS = ("upstream", "channel", "client_key", "model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a report is asked for; None where nothing was said. Which family takes what is in FAMILIES."""
+
+    since: date | None = None
+    """The first day."""
+    until: date | None = None
+    """The day after the last."""
+    timezone: str | None = None
+    """Whose days; those of the rollup time zone when None."""
+    at: datetime | None = None
+    """The instant that a report about now is about."""
+    upstream: str | None = None
+    channel: str | None = None
+    client_key: str | None = None
+    model: str | None = None
+    outcome: str | None = None
+    search: str | None = None
+    grain: str | None = None
+    by: str | None = None
+    limit: int | None = None
+    before: tuple[datetime, str] | None = None
+    """The last record of the page before: when it began, and its record_id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """A family of figures: its query, and what a person wants to see of it."""
+
+    title: str
+    query: LiteralString
+    columns: tuple[str, ...]
+    at_a_glance: tuple[str, ...]
+    """The columns that a person wants first."""
+    takes: tuple[str, ...]
+    """The fields of Asked that have a meaning for it."""
+    shape: Shape = "table"
+    days: int | None = None
+    """How many days it looks at when no first day is given; None for all."""
+    limit: int | None = None
+    bar: str = ""
+    """The column that is drawn as well."""
+    spare: tuple[str, ...] = ()
+    """What a narrow terminal does without, in this order."""
+    counts: tuple[str, ...] = ("requests", "warmups")
+    """The columns that are all zero when there is nothing to show; none where rows alone tell."""
+    nothing: str = "no usage in this period"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
     """What one report answers: rows by column name, in order, and what they cover."""
 
-    title: str
-    columns: Sequence[str]
-    at_a_glance: Sequence[str]
-    """The columns that a person wants first."""
+    what: str
+    family: Family
     rows: Sequence[Mapping[str, Any]]
     timezone: str
+    since: date | None
+    until: date | None
+    limit: int | None
+    """How many rows there are at most; None for all."""
+    known: bool
+    """Whether the database holds any usage at all."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show but zeros."""
+        counts = self.family.counts
+        return not self.rows or (bool(counts) and not any(row[name] for row in self.rows for name in counts))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grouping:
-    """A family of the report: which view, grouped by what, in which order."""
-
-    title: str
-    by: tuple[str, ...]
-    view: str = "v1_daily"
-    newest_first: bool = False
-
-
-FAMILIES: Mapping[str, Grouping] = {
-    "channels": Grouping(title="Usage by channel", by=("channel", "channel_group", "channel_kind")),
-    "models": Grouping(title="Usage by model", by=("model", "provider")),
-    "keys": Grouping(title="Usage by client key", by=("client_key",)),
-    "endpoints": Grouping(title="Usage by endpoint", by=("endpoint", "provider")),
-    "daily": Grouping(title="Usage by day", by=("day",), newest_first=True),
-    "hourly": Grouping(title="Usage by hour (UTC)", by=("hour",), view="v1_hourly", newest_first=True),
-    "summary": Grouping(title="Summary", by=()),
-}
-
-
-def usage(
-    engine: Engine, what: str, *, since: date | None = None, until: date | None = None, upstream: str | None = None
-) -> Figures:
-    """Return one family of figures over the days `[since, until)` of the rollup time zone.
+def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
+    """Return one family of figures.
 
     Args:
         engine: the database.
         what: one of FAMILIES.
-        since: the first day; from the beginning when None.
-        until: the day after the last; to the end when None.
-        upstream: only this proxy's usage.
+        asked: which part of it; all when None.
 
     Raises:
-        DatabaseError: it cannot be reached, or has no schema yet.
+        UsageError: the family does not take an option, or options contradict each other, or the records that the
+            answer needs have been dropped.
+        DatabaseError: the database cannot be reached, or has no schema yet.
     """
-    family = FAMILIES[what]
-    zone = timezone(engine)
-    view = _view(family)
-    query = _grouped(view, family)
-    for condition in _window(view, family, since, until, zone):
-        query = query.where(condition)
-    if upstream is not None:
-        query = query.where(view.c.upstream == upstream)
-    rows = [_finished(row) for row in _fetch(engine, query)]
-    columns = [*family.by, *MEASURES]
-    glance = [name for name in columns if name not in NOT_AT_A_GLANCE]
-    return Figures(title=family.title, columns=columns, at_a_glance=glance, rows=rows, timezone=zone)
+    family, asked = FAMILIES[what], asked or Asked()
+    _check(what, family, asked)
+    with database.transaction(engine) as connection:
+        window = _window(connection, family, asked)
+        arguments: dict[str, Any] = {
+            **asdict(asked),
+            "zone": window["zone"],
+            "hours_zone": asked.timezone or "UTC",
+            "since": window["since"],
+            "until": window["until"],
+            "last_day": window["until_day"],
+            "days": window["days"],
+            "grain": asked.grain or "day",
+            "by": asked.by or "all",
+            "limit": asked.limit or family.limit,
+            "before_at": asked.before and asked.before[0],
+            "before_id": asked.before and asked.before[1],
+        }
+        found = _rows(connection, family.query, arguments)
+    rows = [{name: _plain(row[name]) for name in family.columns} for row in found]
+    return Figures(what=what, family=family, rows=rows, timezone=window["zone"], since=window["since_day"],
+                   until=window["until_day"], limit=arguments["limit"], known=window["known"])  # fmt: skip
+
+
+def count_records(engine: Engine, asked: Asked) -> int:
+    """Return how many records all pages of `records` hold together.
+
+    Raises:
+        UsageError: the window cuts hours or days whose records have been dropped.
+        DatabaseError: the database cannot be reached.
+    """
+    family = FAMILIES["records"]
+    with database.transaction(engine) as connection:
+        window = _window(connection, family, asked)
+        counting = {**asdict(asked), "since": window["since"], "until": window["until"]}
+        return int(_rows(connection, COUNT_RECORDS, counting)[0]["records"])
+
+
+def _check(what: str, family: Family, asked: Asked) -> None:
+    for name, value in asdict(asked).items():
+        if value is not None and name not in family.takes:
+            raise UsageError(f"--{name.replace('_', '-')} has no meaning for `worker report {what}`")
+    if asked.since is not None and asked.until is not None and asked.until <= asked.since:
+        raise UsageError(
+            f"--until {asked.until} is not after --since {asked.since}: it is the day after the last, "
+            "so that one day ends with the next"
+        )
+
+
+def _window(connection: database.Connection, family: Family, asked: Asked) -> dict[str, Any]:
+    """Return the instants between which a family is asked for, and the days that they come from."""
+    days = family.days if asked.grain != "hour" else HOURLY_DAYS
+    return _rows(connection, SELECT_WINDOW, {**asdict(asked), "days": days})[0]
+
+
+def _rows(connection: database.Connection, query: LiteralString, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        try:
+            return cursor.execute(query, arguments).fetchall()
+        except psycopg.errors.ObjectNotInPrerequisiteState as e:  # v1_require_records
+            raise UsageError(f"{e.diag.message_primary}. {e.diag.message_hint}") from e
+
+
+def _plain(value: Any) -> Any:
+    """Return a number without zeros behind its point, and a count that SQL summed as an int."""
+    if not isinstance(value, Decimal):
+        return value
+    return value.quantize(Decimal(1)) if value == value.to_integral_value() else value.normalize()
+
+
+# The days of a window in its time zone, and where they begin and end. Where a family looks at some days only,
+# these end with today.
+SELECT_WINDOW = """
+SELECT
+    zone, since_day, until_day, until_day - since_day AS days,
+    usage_api.v1_day_begin(since_day, zone) AS since,
+    usage_api.v1_day_begin(until_day, zone) AS until,
+    EXISTS (SELECT FROM usage_api.v1_daily_keys) AS known
+FROM (
+    SELECT zone, coalesce(%(since)s::date, until_day - %(days)s::integer) AS since_day, until_day
+    FROM (
+        SELECT
+            zone,
+            coalesce(%(until)s::date, CASE
+                WHEN %(days)s::integer IS NOT NULL
+                    THEN greatest((now() AT TIME ZONE zone)::date, %(since)s::date) + 1
+            END) AS until_day
+        FROM (SELECT coalesce(%(timezone)s::text, usage_api.v1_zone()) AS zone) AS decided
+    ) AS ended
+) AS begun
+"""
+
+CHANNELS = """
+SELECT * FROM usage_api.v1_totals(
+    %(since)s, %(until)s, by_channel => true, by_channel_group => true,
+    of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s, of_model => %(model)s)
+ORDER BY requests DESC, channel, channel_group, channel_kind
+"""
+GROUPS = """
+SELECT * FROM usage_api.v1_totals(
+    %(since)s, %(until)s, by_channel_group => true,
+    of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s, of_model => %(model)s)
+ORDER BY requests DESC, channel_group
+"""
+MODELS = """
+SELECT * FROM usage_api.v1_totals(
+    %(since)s, %(until)s, by_model => true, by_provider => true,
+    of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s, of_model => %(model)s)
+ORDER BY requests DESC, model, provider
+"""
+KEYS = """
+SELECT * FROM usage_api.v1_totals(
+    %(since)s, %(until)s, by_client_key => true,
+    of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s, of_model => %(model)s)
+ORDER BY requests DESC, client_key
+"""
+ENDPOINTS = """
+SELECT * FROM usage_api.v1_totals(
+    %(since)s, %(until)s, by_endpoint => true, by_provider => true,
+    of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s, of_model => %(model)s)
+ORDER BY requests DESC, endpoint, provider
+"""
+DAILY = """
+SELECT label::date AS day, * FROM usage_api.v1_trend(
+    %(since)s, %(until)s, 'day', %(zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s)
+WHERE requests + warmups > 0
+ORDER BY bucket DESC
+"""
+# Whole hours, also where the days of a time zone begin within one.
+HOURLY = """
+SELECT bucket AS hour, * FROM usage_api.v1_trend(
+    date_trunc('hour', %(since)s::timestamptz, %(hours_zone)s),
+    date_trunc('hour', %(until)s::timestamptz, %(hours_zone)s),
+    'hour', %(hours_zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s)
+WHERE requests + warmups > 0
+ORDER BY bucket DESC
+"""
+SUMMARY = """
+SELECT * FROM usage_api.v1_summary(
+    %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s)
+"""
+TREND = """
+SELECT * FROM usage_api.v1_trend(
+    %(since)s, %(until)s, %(grain)s, %(zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s)
+"""
+HEATMAP = """
+SELECT * FROM usage_api.v1_heatmap(
+    %(days)s, %(last_day)s::date - 1, of_upstream => %(upstream)s, of_client_key => %(client_key)s)
+"""
+CALLS = """
+SELECT * FROM usage_api.v1_calls(
+    coalesce(%(at)s::timestamptz, now()), %(zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s)
+"""
+DASHBOARD = """
+SELECT * FROM usage_api.v1_dashboard(
+    %(client_key)s, coalesce(%(at)s::timestamptz, now()), %(zone)s, of_upstream => %(upstream)s)
+"""
+RECORDS = """
+SELECT * FROM usage_api.v1_find_records(
+    %(search)s, %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s, of_outcome => %(outcome)s,
+    page_size => %(limit)s, before_at => %(before_at)s, before_id => %(before_id)s)
+"""
+COUNT_RECORDS = """
+SELECT records FROM usage_api.v1_count_records(
+    %(search)s, %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    of_client_key => %(client_key)s, of_model => %(model)s, of_outcome => %(outcome)s)
+"""
+FALLBACKS = """
+SELECT * FROM usage_api.v1_fallbacks(
+    %(since)s, %(until)s, of_upstream => %(upstream)s, of_client_key => %(client_key)s)
+"""
+CACHE_TTL = """
+SELECT * FROM usage_api.v1_cache_ttl(
+    %(since)s, %(until)s, of_client_key => %(client_key)s, of_upstream => %(upstream)s)
+"""
+CACHE_HITS = """
+SELECT * FROM usage_api.v1_cache_hits(
+    %(since)s, %(until)s, of_client_key => %(client_key)s, of_upstream => %(upstream)s,
+    of_channel => %(channel)s, of_model => %(model)s)
+"""
+GAPS = """
+SELECT * FROM usage_api.v1_interval_timeline(
+    %(since)s, %(until)s, max_points => %(limit)s, of_client_key => %(client_key)s)
+"""
+LATENCY = """
+SELECT * FROM usage_api.v1_latency_percentiles(
+    %(since)s, %(until)s, %(by)s, of_upstream => %(upstream)s, of_channel => %(channel)s, of_model => %(model)s)
+"""
+
+HOURLY_DAYS = 2
+"""How many days a trend by the hour shows when no first day is given."""
+
+RECORD_COLUMNS = (
+    "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule", "auth_index",
+    "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id", "outcome",
+    "status_code", "error", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
+    *TOKENS, *COSTS, "cache_read_cost_usd", "cache_write_cost_usd", "service_tier", "reasoning_effort", "latency_ms",
+    "ttft_ms", "synced_at", "record_id",
+)  # fmt: skip
+PERIOD_FIGURES = ("requests", "succeeded", "failed", "input_tokens", "output_tokens", "cache_read_tokens",
+                  "cache_write_tokens", "tokens", "unclassified_tokens", *COSTS)  # fmt: skip
+DASHBOARD_COLUMNS = (
+    *(f"{period}_{name}" for period in ("today", "total") for name in PERIOD_FIGURES),
+    "mean_latency_ms", "total_client_keys", "active_client_keys", "rpm", "succeeded_rpm", "tpm", "cache_tpm",
+)  # fmt: skip
+SHARES = ("p50", "p75", "p90", "p95", "p99")
+TTL_PERCENT = tuple(f"{name}_percent" for name in ("within_5_min", "within_15_min", "within_30_min", "within_60_min",
+                                                    "over_60_min"))  # fmt: skip
+
+
+def _grouped(title: str, query: LiteralString, *by: str, hidden: tuple[str, ...] = ()) -> Family:
+    """Return the family of totals by some dimensions."""
+    glance = (*(name for name in by if name not in hidden), *AT_A_GLANCE)
+    return Family(title=title, query=query, columns=(*by, *TOTALS), at_a_glance=glance, takes=(*WINDOW, *FILTERS),
+                  shape="table" if by else "facts", bar="requests" if by else "", spare=SPARE)  # fmt: skip
+
+
+FAMILIES: Mapping[str, Family] = {
+    "channels": _grouped(
+        "Usage by channel", CHANNELS, "channel", "channel_group", "channel_kind", hidden=("channel_group",)
+    ),
+    "groups": _grouped("Usage by group of channels", GROUPS, "channel_group"),
+    "models": _grouped("Usage by model", MODELS, "model", "provider"),
+    "keys": _grouped("Usage by client key", KEYS, "client_key"),
+    "endpoints": _grouped("Usage by endpoint", ENDPOINTS, "endpoint", "provider"),
+    "daily": _grouped("Usage by day", DAILY, "day"),
+    "hourly": _grouped("Usage by hour", HOURLY, "hour"),
+    "summary": _grouped("Summary", SUMMARY),
+    "trend": Family(
+        title="Trend", query=TREND, columns=("bucket", "label", *TOTALS), at_a_glance=("label", *AT_A_GLANCE),
+        takes=(*WINDOW, *FILTERS, "grain"), days=30, bar="requests", spare=SPARE,
+    ),
+    "heatmap": Family(
+        title="Requests by day", query=HEATMAP, shape="calendar", days=365,
+        takes=("since", "until", "upstream", "client_key"),
+        columns=("day", "requests", "failed", "tokens", "total_tokens", *COSTS, "max_requests"),
+        at_a_glance=("day", "requests"), counts=("requests",),
+    ),
+    "calls": Family(
+        title="Calls", query=CALLS, takes=("at", "timezone", "upstream", "channel"), counts=(), bar="total",
+        columns=("period", "since", "until", "total", "succeeded", "failed", "warmups"),
+        at_a_glance=("period", "since", "total", "succeeded", "failed", "warmups"),
+    ),
+    "dashboard": Family(
+        title="Dashboard", query=DASHBOARD, takes=("at", "timezone", "upstream", "client_key"), shape="facts",
+        columns=DASHBOARD_COLUMNS, at_a_glance=DASHBOARD_COLUMNS, counts=("total_requests", "total_client_keys"),
+    ),
+    "records": Family(
+        title="Records", query=RECORDS, takes=(*WINDOW, *FILTERS, "search", "outcome", "limit", "before"), limit=100,
+        columns=RECORD_COLUMNS, counts=(), nothing="no such records in this period",
+        at_a_glance=("occurred_at", "channel", "client_key", "model", "outcome", "total_tokens", "cost_usd",
+                     "latency_ms", "status_code", "alias", "error"),
+        spare=("error", "alias", "status_code", "latency_ms", "cost_usd", "client_key"),
+    ),
+    "fallbacks": Family(
+        title="Requests and their attempts", query=FALLBACKS, shape="facts", days=7,
+        takes=(*WINDOW, "upstream", "client_key"), counts=("logical_requests",),
+        columns=("logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded",
+                 "final_failed", "success_rate", "fallback_rate"),
+        at_a_glance=("logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded",
+                     "final_failed", "success_rate", "fallback_rate"),
+    ),
+    "cache-ttl": Family(
+        title="How long a cache should keep what a client key sends", query=CACHE_TTL, days=7,
+        takes=(*WINDOW, "upstream", "client_key"), counts=(), bar="request_count",
+        nothing="no client key has sent three requests in this period: there are no two gaps to judge by",
+        columns=("upstream", "client_key", "request_count", "within_5_min", "within_15_min", "within_30_min",
+                 "within_60_min", "over_60_min", *TTL_PERCENT, "p50_minutes", "p75_minutes", "p90_minutes",
+                 "avg_minutes", "min_minutes", "max_minutes", "recommended_ttl_minutes", "reason"),
+        at_a_glance=("upstream", "client_key", "request_count", *TTL_PERCENT, "p50_minutes", "p90_minutes",
+                     "recommended_ttl_minutes", "reason"),
+        spare=("within_60_min_percent", "within_30_min_percent", "within_15_min_percent", "reason", "upstream",
+               "over_60_min_percent", "within_5_min_percent"),
+    ),
+    "cache-hits": Family(
+        title="What caches did for successful requests", query=CACHE_HITS, shape="facts", days=7,
+        takes=(*WINDOW, *FILTERS), counts=("total_requests",), nothing="no request succeeded in this period",
+        columns=("total_requests", "requests_with_cache_hit", "request_cache_hit_rate", "uncached_input_tokens",
+                 "cache_read_tokens", "cache_write_tokens", "token_cache_hit_rate", "cache_read_cost_usd",
+                 "cache_write_cost_usd", "unpriced_requests", "savings_usd", "savings_unknown_requests",
+                 "aether_savings_usd"),
+        at_a_glance=("total_requests", "requests_with_cache_hit", "request_cache_hit_rate", "uncached_input_tokens",
+                     "cache_read_tokens", "cache_write_tokens", "token_cache_hit_rate", "cache_read_cost_usd",
+                     "cache_write_cost_usd", "savings_usd"),
+    ),
+    "gaps": Family(
+        title="Gaps between the requests of a client key", query=GAPS, days=1, limit=1000, bar="gap_minutes",
+        takes=(*WINDOW, "client_key", "limit"), counts=(),
+        nothing="no client key has sent two requests within two hours in this period",
+        columns=("occurred_at", "upstream", "client_key", "model", "gap_minutes"),
+        at_a_glance=("occurred_at", "upstream", "client_key", "model", "gap_minutes"), spare=("upstream", "model"),
+    ),
+    "latency": Family(
+        title="Latency and time to the first token", query=LATENCY,
+        takes=(*WINDOW, "upstream", "channel", "model", "by"),
+        columns=("measure", "name", "samples",
+                 *(f"{share}{edge}" for share in SHARES for edge in ("_ms", "_from_ms", "_to_ms"))),
+        at_a_glance=("name", "measure", "samples", *(f"{share}_ms" for share in SHARES)),
+        counts=("samples",), nothing="nothing was measured in this period", spare=("p75_ms", "p95_ms"),
+    ),
+}  # fmt: skip
+
+GROUPINGS = get_args(Grouping)
+
+SELECT_UNPRICED = """
+SELECT
+    model, provider, alias, count(*) AS requests,
+    count(*) FILTER (WHERE unclassified_tokens > 0) AS unclassified_requests,
+    sum(uncached_input_tokens)::bigint AS uncached_input_tokens,
+    sum(cache_read_tokens)::bigint AS cache_read_tokens,
+    sum(cache_write_tokens)::bigint AS cache_write_tokens,
+    sum(billed_output_tokens)::bigint AS billed_output_tokens,
+    sum(unclassified_tokens)::bigint AS unclassified_tokens
+FROM usage_api.v1_records
+WHERE cost_usd IS NULL
+  AND (%(since)s::date IS NULL OR occurred_at >= usage_api.v1_day_begin(%(since)s::date, usage_api.v1_zone()))
+  AND (%(until)s::date IS NULL OR occurred_at < usage_api.v1_day_begin(%(until)s::date, usage_api.v1_zone()))
+  AND (%(upstream)s::text IS NULL OR upstream = %(upstream)s)
+GROUP BY model, provider, alias
+ORDER BY requests DESC, model, provider, alias
+"""
 
 
 def unpriced(
@@ -93,104 +455,31 @@ def unpriced(
 ) -> list[dict[str, Any]]:
     """Return the models that have records without a cost, those with the most first.
 
-    `unclassified` counts the requests whose tokens no price fits, since nobody knows what kind they are.
+    `unclassified_requests` counts the requests whose tokens no price fits, since nobody knows what kind they are.
     """
-    zone = ZoneInfo(timezone(engine))
-    names = ("occurred_at", "upstream", "provider", "model", "alias", "cost_usd", *TOKENS)
-    view = table("v1_records", *map(column, names), schema=SCHEMA)
-    by = [view.c[name] for name in ("model", "provider", "alias")]
-    unclassified = func.sum(case((view.c.unclassified_tokens > 0, 1), else_=0))
-    query = (
-        select(*by, func.count().label("requests"), unclassified.label("unclassified_requests"),
-               *(func.sum(view.c[name]).label(name) for name in TOKENS))
-        .where(view.c.cost_usd.is_(None))
-        .group_by(*by)
-        .order_by(desc("requests"), *by)
-    )  # fmt: skip
-    if since is not None:
-        query = query.where(view.c.occurred_at >= day_bounds(since, zone)[0])
-    if until is not None:
-        query = query.where(view.c.occurred_at < day_bounds(until, zone)[0])
-    if upstream is not None:
-        query = query.where(view.c.upstream == upstream)
-    return [{k: int(v) if k in TOKENS else v for k, v in row.items()} for row in _fetch(engine, query)]
+    with database.transaction(engine) as connection:
+        return _rows(connection, SELECT_UNPRICED, {"since": since, "until": until, "upstream": upstream})
+
+
+SELECT_FRESHNESS = """
+SELECT
+    upstream, last_pass_at, last_success_at, newest_record_at, journal_entries, journal_bytes, timezone,
+    records_complete_from
+FROM usage_api.v1_freshness
+ORDER BY upstream
+"""
 
 
 def freshness(engine: Engine) -> list[dict[str, Any]]:
     """Return one row per upstream: how current its usage is."""
-    names = ("upstream", "last_pass_at", "last_success_at", "newest_record_at", "journal_entries", "journal_bytes",
-             "timezone", "records_complete_from")  # fmt: skip
-    view = table("v1_freshness", *map(column, names), schema=SCHEMA)
-    return _fetch(engine, select(view).order_by(view.c.upstream))
+    with database.transaction(engine) as connection:
+        return _rows(connection, SELECT_FRESHNESS, {})
+
+
+SELECT_ZONE = "SELECT usage_api.v1_zone() AS zone"
 
 
 def timezone(engine: Engine) -> str:
     """Return the rollup time zone; UTC before the first pass has decided it."""
-    view = table("v1_freshness", column("timezone"), schema=SCHEMA)
-    rows = _fetch(engine, select(view.c.timezone).limit(1))
-    return str(rows[0]["timezone"]) if rows and rows[0]["timezone"] else "UTC"
-
-
-def _view(family: Grouping) -> FromClause:
-    bucket = "hour" if family.view == "v1_hourly" else "day"
-    names = (bucket, *DIMENSIONS, "requests", *SUMS)
-    return table(family.view, *map(column, names), schema=SCHEMA)
-
-
-def _grouped(view: FromClause, family: Grouping) -> Select[Any]:
-    """Sum the measures of `view`; figures that are quotients come from sums and never from other quotients."""
-    by = [view.c[name] for name in family.by]
-    requests = _counted(view, view.c.outcome != "warmup")
-    failed = _counted(view, view.c.outcome == "failed")
-    warmups = _counted(view, view.c.outcome == "warmup")
-    sums = [func.sum(view.c[name]).label(name) for name in SUMS if name not in COSTS]
-    sums += [func.trim_scale(func.sum(view.c[name])).label(name) for name in COSTS]
-    query = select(*by, requests.label("requests"), failed.label("failed"), warmups.label("warmups"), *sums)
-    if not by:
-        return query
-    query = query.group_by(*by)
-    return query.order_by(desc(by[0])) if family.newest_first else query.order_by(desc("requests"), *by)
-
-
-def _counted(view: FromClause, condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(case((condition, view.c.requests), else_=0), type_=Numeric()), 0)
-
-
-def _window(
-    view: FromClause, family: Grouping, since: date | None, until: date | None, zone: str
-) -> list[ColumnElement[bool]]:
-    """Return the conditions for `[since, until)`; hours are cut where the days of the zone begin."""
-    hourly = family.view == "v1_hourly"
-    bucket = view.c.hour if hourly else view.c.day
-    conditions: list[ColumnElement[bool]] = []
-    if since is not None:
-        conditions.append(bucket >= (_begin(since, zone) if hourly else since))
-    if until is not None:
-        conditions.append(bucket < (_begin(until, zone) if hourly else until))
-    return conditions
-
-
-def _begin(day: date, zone: str) -> datetime:
-    """Return the UTC hour in which a day begins: in a half-hour zone, the whole of it."""
-    begins = day_bounds(day, ZoneInfo(zone))[0]
-    return begins - timedelta(minutes=begins.minute)
-
-
-def _finished(row: dict[str, Any]) -> dict[str, Any]:
-    """Turn sums into what is shown: whole numbers, the success rate in percent, the mean latency."""
-    shown = {k: int(v or 0) if k in SUMS and k not in COSTS else v for k, v in row.items()}
-    requests, failed, samples = int(row["requests"]), int(row["failed"]), shown.pop("latency_samples")
-    latency = shown.pop("latency_ms_sum")
-    shown |= {
-        "requests": requests,
-        "failed": failed,
-        "warmups": int(row["warmups"]),
-        "success_rate": round(100 * (requests - failed) / requests, 2) if requests else None,
-        "mean_latency_ms": round(latency / samples) if samples else None,
-    }
-    return shown
-
-
-def _fetch(engine: Engine, query: Select[Any]) -> list[dict[str, Any]]:
-    with database.begun(engine) as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    with database.transaction(engine) as connection:
+        return str(_rows(connection, SELECT_ZONE, {})[0]["zone"])

@@ -15,6 +15,9 @@ from rich import box
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from worker import charts
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 PIPE_WIDTH = 160
@@ -44,6 +47,34 @@ HEADINGS = {
     "request_usd": "per request",
     "unpriced_requests": "unpriced",
     "mean_latency_ms": "mean ms",
+    "gap_minutes": "minutes",
+    "request_count": "gaps",
+    "within_5_min_percent": "≤5 min %",
+    "within_15_min_percent": "≤15 min %",
+    "within_30_min_percent": "≤30 min %",
+    "within_60_min_percent": "≤60 min %",
+    "over_60_min_percent": ">60 min %",
+    "recommended_ttl_minutes": "keep minutes",
+    "occurred_at": "begun",
+    "label": "begin",
+    "rpm": "requests per minute",
+    "succeeded_rpm": "of them successful",
+    "tpm": "tokens per minute",
+    "cache_tpm": "cache tokens per minute",
+    "with_fallback": "with a second attempt",
+    "switched": "with another credential",
+    "rescued": "saved by it",
+    "fallback_rate": "with a second attempt %",
+    "error_rate": "error %",
+    "cache_hit_rate": "cache hit %",
+    "request_cache_hit_rate": "requests with cache hit %",
+    "token_cache_hit_rate": "input tokens from cache %",
+    "cache_read_cost_usd": "cache read USD",
+    "cache_write_cost_usd": "cache write USD",
+    "mean_ttft_ms": "mean first token ms",
+    "savings_usd": "saved by caches USD",
+    "savings_unknown_requests": "hits without a known saving",
+    "aether_savings_usd": "nine times cache read USD",
     "channel_id": "number",
     "client_key_id": "number",
 }
@@ -59,7 +90,13 @@ LEAST_MISSED = (
 )  # fmt: skip
 """Columns that a narrow terminal does without, in this order."""
 
+DECIMALS = {"_rate": 2, "_percent": 1, "_ms": 0, "_minutes": 2, "rpm": 1, "tpm": 1}
+"""How many decimals a column shows, by the end of its name; costs show four."""
+
 THOUSAND = 1000
+BAR_WIDTH, BAR_WIDTH_MIN = 20, 6
+BAR = " "
+"""The name of the column of bars, which have no heading."""
 
 
 def json_document(value: object) -> None:
@@ -78,53 +115,99 @@ def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.write(out.getvalue())
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], note: str = "") -> None:
-    """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    *notes: str,
+    bar: str = "",
+    spare: Sequence[str] = (),
+) -> None:
+    """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out.
+
+    Where there is room, the column `bar` is drawn as well, beside its numbers. Where there is too little, the columns
+    `spare` go after those of LEAST_MISSED.
+    """
     out = console()
     cells = {name: [_brief(name, row) for row in rows] for name in columns}
     shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
-    fitting = _fitting(shown, cells, out.width)
+    fitting = _fitting(shown, cells, out.width, (*LEAST_MISSED, *spare))
     if len(fitting) < len(shown):
         left_out = ", ".join(heading(name) for name in shown if name not in fitting)
-        note = "; ".join(filter(None, (note, f"a wider terminal also shows: {left_out}")))
+        notes = (*notes, f"a wider terminal also shows: {left_out}")
+    if bar in fitting:
+        cells[BAR] = _bars([row[bar] for row in rows], out.width - _widths(fitting, cells))
+        if any(cells[BAR]):
+            fitting.insert(fitting.index(bar) + 1, BAR)
     drawn = Table(
-        title=title, title_justify="left", title_style="bold", caption=note or None, caption_justify="left",
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        pad_edge=False, show_edge=False,
     )  # fmt: skip
     for name in fitting:
-        number = any(_is_number(row[name]) for row in rows)
+        number = name != BAR and any(_is_number(row[name]) for row in rows)
         drawn.add_column(
             heading(name).replace(" ", "\n") if number else heading(name),
             justify="right" if number else "left",
             overflow="fold",
-            no_wrap=number,
+            no_wrap=number or name == BAR,
+            style="cyan" if name == BAR else None,
         )
     for row in zip(*(cells[name] for name in fitting), strict=True):
         drawn.add_row(*row)
     out.print(drawn)
+    _note(*notes)
 
 
-def _fitting(columns: Sequence[str], cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
-    """Return the columns that fit; those that are missed least go first. The first column may fold."""
+def calendar(title: str, values: Mapping[date, int], most: int, *notes: str) -> None:
+    """Print what was counted on each of some days, as shades of a calendar."""
+    out = console()
+    lines, shown, weeks = charts.calendar(values, most, out.width)
+    for line in (Text(title, "bold"), *lines, charts.legend()):
+        out.print(line, highlight=False)
+    if shown < weeks:
+        notes = (*notes, f"the last {shown} of {weeks} weeks: a wider terminal shows more")
+    _note(*notes)
+
+
+def _note(*sentences: str) -> None:
+    """Print what a reader must know, each in a line that the terminal folds, so that it can be copied."""
+    for sentence in sentences:
+        console().print(sentence, style="italic", highlight=False, markup=False, soft_wrap=True)
+
+
+def _bars(values: Sequence[Any], room: int) -> list[str]:
+    """Return a bar for each value, as long as there is room for; none where there is too little."""
+    width = min(room - 2, BAR_WIDTH)
+    most = max((float(value or 0) for value in values), default=0)
+    return [charts.bar(float(value or 0), most, width) if width >= BAR_WIDTH_MIN else "" for value in values]
+
+
+def _fitting(columns: Sequence[str], cells: Mapping[str, Sequence[str]], width: int, spare: Sequence[str]) -> list[str]:
+    """Return the columns that fit; those of `spare` go, in its order. The first column stays, and may fold."""
     shown = list(columns)
-    for name in LEAST_MISSED:
-        if sum(_width(other, cells[other]) + 2 for other in shown) <= width:
+    for name in spare:
+        if _widths(shown, cells) <= width:
             break
-        if name in shown:
+        if name in shown[1:]:
             shown.remove(name)
     return shown
+
+
+def _widths(columns: Sequence[str], cells: Mapping[str, Sequence[str]]) -> int:
+    return sum(_width(name, cells[name]) + 2 for name in columns)
 
 
 def _width(name: str, cells: Sequence[str]) -> int:
     return max(cell_len(word) for word in (*heading(name).split(), *cells))
 
 
-def facts(title: str, values: Mapping[str, Any]) -> None:
+def facts(title: str, values: Mapping[str, Any], *notes: str) -> None:
     """Print names and values, one below the other."""
     drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.SIMPLE_HEAD)
     for name, value in values.items():
-        drawn.add_row(heading(name), cell(value))
+        drawn.add_row(heading(name), cell(value, name))
     console().print(drawn)
+    _note(*notes)
 
 
 def say(text: str) -> None:
@@ -139,29 +222,37 @@ def console() -> Console:
 
 def heading(name: str) -> str:
     """Return a column's name as a person reads it."""
-    return HEADINGS.get(name, name.replace("_", " "))
+    return HEADINGS.get(name, name.replace("_", " ").replace(" usd", " USD"))
 
 
-def cell(value: Any) -> str:
-    """Return a value as a person reads it; `-` for what is not there."""
+def cell(value: Any, name: str = "") -> str:
+    """Return a column's value as a person reads it; `-` for what is not there."""
     if value is None or value == "":
-        return "-"
+        return "unpriced" if name.endswith("cost_usd") else "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.4f}" if isinstance(value, Decimal) else f"{value:.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, (Decimal, float)):
+        return f"{value:,.{_decimals(name, value)}f}"
+    return str(value)
+
+
+def _decimals(name: str, value: Decimal | float) -> int:
+    found = next((decimals for end, decimals in DECIMALS.items() if name.endswith(end)), None)
+    return found if found is not None else 4 if isinstance(value, Decimal) else 2
 
 
 def _brief(name: str, row: Mapping[str, Any]) -> str:
     """Return a row's value in short; a cost that leaves requests out carries an asterisk."""
     value = row[name]
-    if name in INCOMPLETE:
-        mark = "*" if row.get("unpriced_requests") else " " if "unpriced_requests" in row else ""
-        return (cell(value) if value is not None or not mark.strip() else "") + mark
-    return _short(value) if name.endswith("_tokens") and isinstance(value, int) else cell(value)
+    if name in INCOMPLETE and value is not None:
+        return cell(value, name) + ("*" if row.get("unpriced_requests") else " " if "unpriced_requests" in row else "")
+    if value is not None and row.get(name.replace("_ms", "_to_ms"), 0) is None:
+        return f"> {cell(value, name)}"
+    return _short(value) if name.endswith("_tokens") and isinstance(value, int) else cell(value, name)
 
 
 def _short(count: int) -> str:

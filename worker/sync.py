@@ -39,7 +39,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.journal import Journal, JournalEntry
-from worker.load import Loader, PassResult, now, open_loader, run
+from worker.load import Batch, Loader, PassResult, now, open_loader, run
 from worker.overlap import Overlap
 from worker.refusal import Refusals
 from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
@@ -242,7 +242,7 @@ def _pull(loader: Loader, visit: Visit) -> None:
 
 
 class QueueReader:
-    """Pops until the queue is empty; each payload durable before it is read, and loaded while the next is fetched."""
+    """Pops until the queue is empty; each payload durable before it is read, stored while the next is made ready."""
 
     def __init__(self, visit: Visit, loader: Loader | None) -> None:
         self._visit = visit
@@ -278,7 +278,8 @@ class QueueReader:
         del payload  # it is on disk, and the next one will be as large
         self._visit.beat()
         if entry is not None and self._loader is not None:
-            self._loading.begin(partial(_load_entry, self._loader, self._visit, entry, decoded))
+            batch = _ready(self._loader, self._visit, decoded)
+            self._loading.begin(partial(_commit_entry, self._loader, self._visit, entry, batch))
         if lost is not None:
             raise lost
         if not decoded.complete:
@@ -301,9 +302,13 @@ class QueueReader:
         return entry, decode.decode_queue(payload)
 
 
-def _load_entry(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decode.Decoded) -> None:
+def _ready(loader: Loader, visit: Visit, decoded: decode.Decoded) -> Batch:
     loader.refresh_on_miss(visit.source, decoded.records)
-    loader.load(entry.entry_id, decoded, visit.result)
+    return loader.prepare(decoded)
+
+
+def _commit_entry(loader: Loader, visit: Visit, entry: JournalEntry, batch: Batch) -> None:
+    loader.commit(entry.entry_id, batch, visit.result)
     visit.journal.drop(entry)
 
 
@@ -314,16 +319,15 @@ def _load_journal(loader: Loader, visit: Visit) -> None:
             if visit.stopping.is_set():
                 return
             decoded, size = decode.decode_queue(entry.payload), len(entry.payload)
-            loading.begin(partial(_load_kept, loader, visit, entry.bare(), decoded, size))
+            loading.begin(partial(_commit_kept, loader, visit, entry.bare(), loader.prepare(decoded), size))
             visit.beat()
     for path in visit.journal.damaged():
         remedy = "its content is not what was written; try `worker import` on it, then remove it"
         log.error("journal.damaged", file=str(path), remedy=remedy)
 
 
-def _load_kept(loader: Loader, visit: Visit, entry: JournalEntry, decoded: decode.Decoded, size: int) -> None:
-    loader.load(entry.entry_id, decoded, visit.result)
-    visit.journal.drop(entry)
+def _commit_kept(loader: Loader, visit: Visit, entry: JournalEntry, batch: Batch, size: int) -> None:
+    _commit_entry(loader, visit, entry, batch)
     log.info("journal.loaded", entry=entry.entry_id, bytes=size)
 
 
@@ -337,15 +341,11 @@ def load_snapshot(loader: Loader, visit: Visit) -> None:
             for decoded in decode.decode_snapshot(body, loader.keyring, marks):
                 if visit.stopping.is_set():
                     return
-                loading.begin(partial(_load_part, loader, visit, decoded))
+                batch = _ready(loader, visit, decoded)
+                loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, visit.result))
                 visit.beat()
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
-
-
-def _load_part(loader: Loader, visit: Visit, decoded: decode.Decoded) -> None:
-    loader.refresh_on_miss(visit.source, decoded.records)
-    loader.load(uuid.uuid4().hex, decoded, visit.result)
 
 
 def _pull_into_journal(visit: Visit) -> None:

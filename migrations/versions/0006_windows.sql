@@ -193,6 +193,26 @@ END
 $$;
 COMMENT ON FUNCTION usage_api.v1_require_records(timestamptz, timestamptz) IS 'Whether there is anything between two instants to read from records; an error where those have been dropped.';
 
+-- A condition beside the window would not be asked where the planner knows that the window holds no partition any more:
+-- as the bounds of the window themselves, which only the executor knows, it always is.
+CREATE FUNCTION usage_api.v1_records_from(since timestamptz, until timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    PERFORM usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'));
+    RETURN coalesce(since, '-infinity');
+END
+$$;
+COMMENT ON FUNCTION usage_api.v1_records_from(timestamptz, timestamptz) IS 'The begin of a window that is read from records; an error where those have been dropped.';
+
+CREATE FUNCTION usage_api.v1_records_until(since timestamptz, until timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    PERFORM usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'));
+    RETURN coalesce(until, 'infinity');
+END
+$$;
+COMMENT ON FUNCTION usage_api.v1_records_until(timestamptz, timestamptz) IS 'The end of a window that is read from records; an error where those have been dropped.';
+
 CREATE FUNCTION usage_api.v1_bucket(at timestamptz, grain text, zone text) RETURNS timestamptz
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT CASE grain WHEN 'day' THEN usage_api.v1_day_begin((at AT TIME ZONE zone)::date, zone)

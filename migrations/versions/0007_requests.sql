@@ -185,10 +185,10 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 4 AS $$
             count(*) FILTER (WHERE outcome = 'failed') AS failed,
             count(*) FILTER (WHERE outcome = 'warmup') AS warmups
         FROM usage_api.v1_records
-        WHERE occurred_at >= at - interval '1 minute' AND occurred_at < at
+        WHERE occurred_at >= usage_api.v1_records_from(at - interval '1 minute', at)
+          AND occurred_at < usage_api.v1_records_until(at - interval '1 minute', at)
           AND (of_upstream IS NULL OR upstream = of_upstream)
           AND (of_channel IS NULL OR channel = of_channel)
-          AND usage_api.v1_require_records(at - interval '1 minute', at)
         UNION ALL
         SELECT
             2, '1h', at - interval '1 hour',
@@ -196,10 +196,10 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 4 AS $$
             count(*) FILTER (WHERE outcome = 'failed'),
             count(*) FILTER (WHERE outcome = 'warmup')
         FROM usage_api.v1_records
-        WHERE occurred_at >= at - interval '1 hour' AND occurred_at < at
+        WHERE occurred_at >= usage_api.v1_records_from(at - interval '1 hour', at)
+          AND occurred_at < usage_api.v1_records_until(at - interval '1 hour', at)
           AND (of_upstream IS NULL OR upstream = of_upstream)
           AND (of_channel IS NULL OR channel = of_channel)
-          AND usage_api.v1_require_records(at - interval '1 hour', at)
         UNION ALL
         SELECT
             3, '24h', at - interval '24 hours',
@@ -475,8 +475,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             sum(cost_usd) AS cost_usd,
             sum(actual_cost_usd) AS actual_cost_usd,
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_records
-        FROM usage_api.v1_attempts(since, until, gap_s, margin, of_upstream, of_client_key)
-        WHERE usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
+        FROM usage_api.v1_attempts(
+            usage_api.v1_records_from(since, until), usage_api.v1_records_until(since, until), gap_s, margin,
+            of_upstream, of_client_key)
         GROUP BY request_id COLLATE "C", client_key_id, request_number
     ) AS q
     LEFT JOIN usage_api.v1_dimensions AS first ON first.dimension_id = q.first_dimension_id
@@ -510,8 +511,9 @@ CREATE FUNCTION usage_api.v1_request_outcomes(
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     WITH attempt AS MATERIALIZED (
         SELECT request_id, occurred_at, event_key, outcome, begins, ends, counts, client_key_id, dimension_id, origin_id
-        FROM usage_api.v1_attempts_around(since, until, gap_s, margin, of_upstream, of_client_key)
-        WHERE usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
+        FROM usage_api.v1_attempts_around(
+            usage_api.v1_records_from(since, until), usage_api.v1_records_until(since, until), gap_s, margin,
+            of_upstream, of_client_key)
     )
     SELECT request_id, occurred_at, 1, false, outcome, client_key_id, dimension_id
     FROM attempt
@@ -899,13 +901,13 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
                 sum(cache_read_cost_usd) AS read_cost, sum(cache_write_cost_usd) AS write_cost,
                 count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced
             FROM usage_api.v1_records
-            WHERE occurred_at >= coalesce(since, '-infinity') AND occurred_at < coalesce(until, 'infinity')
+            WHERE occurred_at >= usage_api.v1_records_from(since, until)
+              AND occurred_at < usage_api.v1_records_until(since, until)
               AND outcome = 'success'
               AND (of_client_key IS NULL OR client_key = of_client_key)
               AND (of_upstream IS NULL OR upstream = of_upstream)
               AND (of_channel IS NULL OR channel = of_channel)
               AND (of_model IS NULL OR model = of_model)
-              AND usage_api.v1_require_records(coalesce(since, '-infinity'), coalesce(until, 'infinity'))
             GROUP BY price_id
         ) AS s
         LEFT JOIN usage_api.v1_prices AS p USING (price_id)
