@@ -20,6 +20,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL, make_url
@@ -193,6 +194,13 @@ def server_folder() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     _remove(folder)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[None]:
+    """What a command set up for its logs ends with its test, whose stderr does."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
