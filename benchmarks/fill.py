@@ -59,6 +59,7 @@ INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(un
 INSERT INTO usage.daily SELECT * FROM usage.daily_from_records(%(days)s, %(begins)s, %(ends)s) ORDER BY 1, 2;
 INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s) ORDER BY 1, 2, 3, 4;
 INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s) ORDER BY 1, 2, 3;
+INSERT INTO usage.hourly_key SELECT * FROM usage.hourly_key_from_hourly(%(since)s, %(until)s) ORDER BY 1, 2, 3;
 """
 
 

@@ -27,7 +27,9 @@ NONE_OWN = Prices(dataset=False)
 
 SELECT_CHARGED = "SELECT record_id, model, occurred_at, cost_usd, actual_cost_usd, price_id FROM usage_api.v1_records"
 SELECT_ROWS = "SELECT xmin::text, event_key FROM usage.record ORDER BY event_key"
-WIPE_RECORDS = "TRUNCATE usage.record, usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.batch"
+WIPE_RECORDS = """
+TRUNCATE usage.record, usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.hourly_key, usage.batch
+"""
 WIPE = f"{WIPE_RECORDS}; DELETE FROM usage.price WHERE source = 'operator'"
 SUMS = """
 SELECT (SELECT sum(cost_usd) FROM usage_api.v1_records), (SELECT sum(cost_usd) FROM usage_api.v1_daily),

@@ -417,6 +417,8 @@ def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
         "UPDATE usage.daily_channel SET day = day + 400 WHERE outcome = 'failed'",
         "UPDATE usage.daily_key SET ttft_le_300s = ttft_le_300s + 1",
         "UPDATE usage.daily_key SET requests = 2 * requests",
+        "DELETE FROM usage.hourly_key WHERE hour = (SELECT min(hour) FROM usage.hourly_key)",
+        "UPDATE usage.hourly_key SET hour = hour + interval '400 days' WHERE outcome = 'failed'",
     ],
     ids=[
         "hours gone",
@@ -429,6 +431,8 @@ def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
         "a channel's other day",
         "a key's first token",
         "a key twice",
+        "a key's hour gone",
+        "a key's other hours",
     ],
 )
 def test_verify_finds_any_damage_and_rebuild_mends_it(filled, damage):

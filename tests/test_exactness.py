@@ -418,7 +418,8 @@ BAD = (
     "text",
 )
 WIPE = """
-TRUNCATE usage.record, usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.batch, usage.quarantine
+TRUNCATE usage.record, usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.hourly_key, usage.batch,
+         usage.quarantine
 """
 RECORDS = "SELECT to_jsonb(v) - 'synced_at' FROM usage_api.v1_records AS v ORDER BY v.record_id"
 SETS = (

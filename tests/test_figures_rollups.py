@@ -506,6 +506,8 @@ def test_a_function_is_planned_as_a_part_of_the_query_that_calls_it(books):
         ("v1_summary({}, of_client_key => 'a key')", "daily_key", "daily_channel"),
         ("v1_by_client_key({}, of_model => 'a model')", "daily", "daily_(?:key|channel)"),
         ("v1_by_endpoint({})", "daily", "daily_(?:key|channel)"),
+        ("v1_trend({})", "hourly_key", "(?:hourly|daily_channel)"),
+        ("v1_trend({}, of_client_key => 'a key')", "hourly_key", "(?:hourly|daily_channel)"),
     ],
 )
 def test_the_smallest_rollup_that_knows_is_read(books, call, read, not_read):

@@ -35,11 +35,13 @@ CONTRACT = {
     "v1_hourly": ["hour", *DIMENSIONS, *MEASURES],
     "v1_daily_channels": ["day", "upstream", "channel", "channel_group", "channel_kind", "model", "outcome", *MEASURES],
     "v1_daily_keys": ["day", "upstream", "client_key", "outcome", *MEASURES],
+    "v1_hourly_keys": ["hour", "upstream", "client_key", "outcome", *MEASURES],
     "v1_record_measures": ["occurred_at", *DIMENSIONS, *MEASURES],
     "v1_usage": [*DIMENSIONS, *MEASURES],
     "v1_channel_usage": ["upstream", "channel", "channel_group", "channel_kind", "model", "outcome", *MEASURES],
     "v1_key_usage": ["upstream", "client_key", "outcome", *MEASURES],
     "v1_series": ["bucket", *DIMENSIONS, *MEASURES],
+    "v1_key_series": ["bucket", "upstream", "client_key", "outcome", *MEASURES],
     "v1_records": [
         "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
         "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
@@ -185,7 +187,8 @@ def test_the_views_have_the_columns_that_were_promised_and_no_others(books):
 
 def test_counts_are_bigint_money_is_numeric_and_instants_know_their_zone(books):
     types = {(view, name): kind for view, name, kind, _ in books.ask(COLUMNS)}
-    for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_usage", "v1_series"):
+    for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_hourly_keys", "v1_usage",
+                 "v1_series", "v1_key_series"):  # fmt: skip
         assert {types[view, name] for name in MEASURES if name not in COSTS} == {"bigint"}
         assert {types[view, name] for name in COSTS} == {"numeric"}
     assert types["v1_daily", "day"] == "date"
@@ -226,7 +229,8 @@ def test_a_reader_reads_every_view_and_no_table(roles):
         roles.ask(f"SELECT * FROM usage_api.{view}")
     assert roles.ask("SELECT sum(requests) FROM usage_api.v1_daily") == [(50,)]
     for call in ("v1_usage(NULL, NULL)", "v1_channel_usage(NULL, NULL)", "v1_key_usage(NULL, NULL)",
-                 "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')", "v1_series(NULL, NULL, 'day')"):  # fmt: skip
+                 "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')", "v1_series(NULL, NULL, 'day')",
+                 "v1_key_series(NULL, NULL, 'hour', 'Asia/Kolkata')", "v1_key_series(NULL, NULL, 'hour')"):  # fmt: skip
         assert roles.ask(f"SELECT sum(requests) FROM usage_api.{call}") == [(50,)]
     for table in tables:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -87,6 +87,7 @@ def everything(books: Books, without: set[str] = frozenset()) -> dict[str, list[
         "v1_daily_channels",
         "v1_daily_keys",
         "v1_hourly",
+        "v1_hourly_keys",
         "v1_records",
         "v1_channels",
         "v1_client_keys",

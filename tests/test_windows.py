@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import SEED, Books, proxy, utc
 
-from worker import maintain, repair, rollup
+from worker import database, maintain, repair, rollup, store
 from worker.config import Retention
 from worker.traffic import Traffic
 
@@ -31,6 +32,7 @@ SELECT_RECORDS = f"""
 SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, latency_ms, ttft_ms FROM usage_api.v1_records
 """
 FUNCTIONS = {"v1_usage": DIMENSIONS, "v1_channel_usage": CHANNEL_DIMENSIONS, "v1_key_usage": KEY_DIMENSIONS}
+SERIES = {"v1_series": DIMENSIONS, "v1_key_series": KEY_DIMENSIONS}
 
 Sums = dict[tuple[Any, ...], tuple[Any, ...]]
 
@@ -167,8 +169,9 @@ def test_a_window_holds_the_sums_of_its_records(world, since, until):
 @example(since=None, until=None, grain="day", zone="Australia/Lord_Howe")
 def test_a_series_holds_the_sums_of_each_hour_and_day(world, since, until, grain, zone):
     bounds = window(world, since, until)
-    found = world.asked("v1_series(%s, %s, %s, %s)", ("bucket", *DIMENSIONS), [*bounds, grain, zone])
-    assert found == world.expected(DIMENSIONS, *bounds, bucket_of(grain, zone or world.books.timezone))
+    for function, dimensions in SERIES.items():
+        found = world.asked(f"{function}(%s, %s, %s, %s)", ("bucket", *dimensions), [*bounds, grain, zone])
+        assert found == world.expected(dimensions, *bounds, bucket_of(grain, zone or world.books.timezone)), function
 
 
 def test_the_worlds_have_enough_in_them_to_tell(world):
@@ -181,18 +184,20 @@ def test_the_worlds_have_enough_in_them_to_tell(world):
     assert len(offsets) == (2 if world.changes else 1)
 
 
+@pytest.mark.parametrize("function", SERIES)
 @pytest.mark.parametrize(("grain", "zone", "said"), [("week", None, "the grain 'week' is not known"),
                                                      (None, None, "the grain NULL is not known"),
                                                      ("day", "Mars/Phobos", "time zone")])  # fmt: skip
-def test_an_unknown_grain_or_zone_is_refused(books, grain, zone, said):
+def test_an_unknown_grain_or_zone_is_refused(books, function, grain, zone, said):
     with pytest.raises(psycopg.errors.InvalidParameterValue, match=said):
-        books.ask("SELECT * FROM usage_api.v1_series(NULL, NULL, %s, %s)", [grain, zone])
+        books.ask(f"SELECT * FROM usage_api.{function}(NULL, NULL, %s, %s)", [grain, zone])
 
 
 def test_before_the_first_pass_there_is_nothing_in_any_window_and_days_are_those_of_utc(books):
     assert books.ask("SELECT timezone, usage_api.v1_zone() FROM usage_api.v1_timezone") == [("UTC", "UTC")]
     for call in ("v1_usage(NULL, now())", "v1_key_usage(now() - interval '7 days', now())",
-                 "v1_channel_usage(NULL, NULL)", "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')"):  # fmt: skip
+                 "v1_channel_usage(NULL, NULL)", "v1_series(NULL, NULL, 'hour', 'Asia/Kolkata')",
+                 "v1_key_series(NULL, NULL, 'hour', 'Asia/Kolkata')"):  # fmt: skip
         assert books.ask(f"SELECT * FROM usage_api.{call}") == []
 
 
@@ -300,16 +305,19 @@ def test_windows_reach_behind_dropped_records_by_whole_hours_and_days_and_never_
             for function, dimensions in FUNCTIONS.items():
                 found = world.asked(f"{function}(%s, %s)", dimensions, [since, until])
                 assert found == world.expected(dimensions, since, until)
-            found = world.asked("v1_series(%s, %s, 'day')", ("bucket", *DIMENSIONS), [since, until])
-            assert found == world.expected(DIMENSIONS, since, until, bucket_of("day", zone))
+            for function, dimensions in SERIES.items():
+                found = world.asked(f"{function}(%s, %s, 'day')", ("bucket", *dimensions), [since, until])
+                assert found == world.expected(dimensions, since, until, bucket_of("day", zone))
         within = [hour, hour + timedelta(hours=5)]
-        assert world.asked("v1_usage(%s, %s)", DIMENSIONS, within) == world.expected(DIMENSIONS, *within)
+        for function, dimensions in FUNCTIONS.items():
+            assert world.asked(f"{function}(%s, %s)", dimensions, within) == world.expected(dimensions, *within)
         for bounds in ([ragged, None], [None, ragged], [ragged, ragged + timedelta(minutes=1)]):
             for function in FUNCTIONS:
                 with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
                     books.ask(f"SELECT sum(requests) FROM usage_api.{function}(%s, %s)", bounds)
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
-            books.ask("SELECT sum(requests) FROM usage_api.v1_series(NULL, NULL, 'hour', 'Asia/Kathmandu')")
+        for function in SERIES:
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="have been dropped"):
+                books.ask(f"SELECT sum(requests) FROM usage_api.{function}(NULL, NULL, 'hour', 'Asia/Kathmandu')")
         # Where there never was anything, nothing is missing.
         nothing = [utc(2020, 1, 1, 0, 20), utc(2026, 8, 1, 0, 20)]
         assert books.ask("SELECT * FROM usage_api.v1_usage(%s, %s)", nothing) == []
@@ -319,7 +327,7 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
     """As after an upgrade: the records were dropped before there was a histogram of first tokens."""
     world = filled(books, utc(2026, 8, 20))
     maintain.maintain(books.engine, MONTH)
-    for table in ("hourly", "daily", "daily_channel", "daily_key"):
+    for table in ("hourly", "daily", "daily_channel", "daily_key", "hourly_key"):
         books.ask(f"UPDATE usage.{table} SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])}")
     assert books.differences() == []
     before = books.ask("SELECT sum(requests), sum(ttft_samples), count(ttft_le_1s) FROM usage_api.v1_daily_channels")
@@ -331,32 +339,63 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
     repair.link(books.engine, "default", channels[0][0], channels[1][0])
     assert books.differences() == []
     assert books.ask("SELECT sum(requests) FROM usage_api.v1_daily_channels") == [(len(world.records) + 300,)]
-    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = (day < '2026-10-01')) FROM usage_api.{}"
-    for view in ("v1_daily", "v1_daily_channels", "v1_daily_keys"):
-        assert books.ask(unknown.format(view)) == [(True,)]
+    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = ({} < '2026-10-01')) FROM usage_api.{}"
+    for view, bucket in (("v1_daily", "day"), ("v1_daily_channels", "day"), ("v1_daily_keys", "day"),
+                         ("v1_hourly", "hour"), ("v1_hourly_keys", "hour")):  # fmt: skip
+        assert books.ask(unknown.format(bucket, view)) == [(True,)]
 
 
-def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books):
+MOST_USED = """
+SELECT dimension_id, client_key_id FROM usage.dimension JOIN usage.daily USING (dimension_id)
+WHERE outcome = 'success' GROUP BY 1, 2 ORDER BY sum(requests) DESC, 1 LIMIT 1
+"""
+SELDOM_USED = "SELECT dimension_id FROM usage.dimension WHERE outcome = 'warmup' AND client_key_id = %s"
+BESIDE = """
+INSERT INTO usage.dimension (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
+SELECT {}, provider, endpoint, model, 'a new alias', outcome FROM usage.dimension WHERE dimension_id = %s
+RETURNING dimension_id
+"""
+ANOTHER_CHANNEL = "(SELECT max(channel_id) FROM usage.channel AS c WHERE c.channel_id <> dimension.channel_id)"
+ANOTHER_KEY = "(SELECT max(client_key_id) FROM usage.client_key AS k WHERE k.client_key_id <> dimension.client_key_id)"
+FORGET = """
+UPDATE usage.daily SET {0} WHERE dimension_id = {1};
+UPDATE usage.hourly SET {0} WHERE dimension_id = {1};
+UPDATE usage.daily_channel AS c SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND daily.day = c.day
+  AND (d.channel_id, d.model, d.outcome) = (c.channel_id, c.model, c.outcome);
+UPDATE usage.daily_key AS k SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND daily.day = k.day AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome);
+UPDATE usage.hourly_key AS k SET {0} FROM usage.hourly JOIN usage.dimension AS d USING (dimension_id)
+WHERE dimension_id = {1} AND hourly.hour = k.hour AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome)
+"""
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [f"{ANOTHER_CHANNEL}, client_key_id", f"channel_id, {ANOTHER_KEY}"],
+    ids=["to another channel", "to another client key"],
+)
+def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books, beside):
+    """All records of some dimensions move to others, and with them what their days and hours did not know."""
     filled(books, utc(2026, 8, 20))
-    (channel, other, day), *_ = books.ask(
-        "SELECT c.channel_id, min(c.channel_id) OVER (), a.day FROM usage.daily_channel AS a "
-        "JOIN usage.channel AS c USING (channel_id) WHERE c.kind = 'auth' ORDER BY c.channel_id DESC"
-    )
-    assert channel != other
-    of = "dimension_id IN (SELECT dimension_id FROM usage.dimension WHERE channel_id = %s)"
-    books.ask(
-        f"UPDATE usage.daily SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])} WHERE day = %s AND {of}",
-        [day, channel],
-    )
-    books.ask("DELETE FROM usage.daily_channel; DELETE FROM usage.daily_key")
-    books.ask("INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily('-infinity', 'infinity')")
-    books.ask("INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily('-infinity', 'infinity')")
-    repair.link(books.engine, "default", channel, other)
-    coarse = {d.grain for d in books.differences()}
-    assert coarse <= {"daily"}  # the records are there: only the days themselves do not know what could be known
-    repair.rebuild(books.engine)
+    ((often, client_key),) = books.ask(MOST_USED)
+    old = [often, *(seldom for (seldom,) in books.ask(SELDOM_USED, [client_key]))]
+    new = {i: books.ask(BESIDE.format(beside), [i])[0][0] for i in old}
+    with database.transaction(books.engine) as connection:
+        was = rollup.of_dimensions(connection, old)
+        becomes = rollup.Deltas(*({(at, new[i]): sums for (at, i), sums in part.items()} for part in was))
+        span = rollup.span_of(connection, old)
+    assert len(old) > 1
+    assert len(was.hourly) > 5
+    nothing_known = ", ".join(f"{name} = NULL" for name in MEASURES[-9:])
+    for i, statement in product(old, FORGET.split(";")):
+        books.ask(statement.format(nothing_known, i))
+    assert {d.grain for d in books.differences()} == {"hourly", "daily"}  # as to its days and hours, nobody knows
+    with database.transaction(books.engine) as connection:
+        assert store.move_dimensions(connection, new, span) > 0
+        rollup.apply(connection, rollup.difference(becomes, was))
     books.balance()
-    assert books.ask("SELECT count(*) FROM usage.daily_key WHERE ttft_le_1s IS NULL") == [(0,)]
+    assert books.differences() == []
 
 
 # -- plans ------------------------------------------------------------------------------------------------------
@@ -377,18 +416,26 @@ def plan_of(books: Books, call: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("function", "days", "index"),
-    [("v1_usage", "daily", "daily_pkey"), ("v1_channel_usage", "daily_channel", "daily_channel_pkey"),
-     ("v1_key_usage", "daily_key", "daily_key_pkey")],
+    ("call", "days", "hours"),
+    [("v1_usage({})", "daily", "hourly"), ("v1_channel_usage({})", "daily_channel", "hourly"),
+     ("v1_key_usage({})", "daily_key", "hourly_key"), ("v1_series({}, 'day')", "daily", "hourly"),
+     ("v1_key_series({}, 'day')", "daily_key", "hourly_key"), ("v1_key_series({}, 'hour')", "", "hourly_key"),
+     ("v1_key_series({}, 'day', 'America/New_York')", "", "hourly_key"),
+     ("v1_trend({}, 'day')", "daily_key", "hourly_key"), ("v1_trend({}, 'hour')", "", "hourly_key"),
+     ("v1_trend({}, 'hour', 'America/New_York', of_client_key => '(no key)')", "", "hourly_key"),
+     ("v1_trend({}, 'day', of_model => 'gpt-5.4')", "daily_channel", "hourly")],
 )  # fmt: skip
-def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books, function, days, index):
+def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books, call, days, hours):
     filled(books, utc(2026, 8, 20))
-    ran = plan_of(books, f"{function}('2026-08-20', '2026-08-22 05:00')")
+    ran = plan_of(books, call.format("'2026-08-20', '2026-08-22 05:00'"))
     assert not [node for node in ran if node.get("Relation Name", "").startswith("record")]
-    assert not [node for node in ran if node["Node Type"] == "Seq Scan" and node["Relation Name"] in (days, "hourly")]
+    rollups = {"daily", "daily_channel", "daily_key", "hourly", "hourly_key"}
+    read = [node for node in ran if node.get("Relation Name") in rollups and node["Actual Rows"]]
+    assert {node["Relation Name"] for node in read} == {days, hours} - {""}
+    assert not [node for node in read if node["Node Type"] == "Seq Scan"]
     conditions = {node["Index Name"]: node.get("Index Cond", "") for node in ran if "Index Name" in node}
-    assert "v1_edge_day" in conditions[index]
-    assert "v1_edge" in conditions["hourly_pkey"]
+    assert not days or "v1_edge_day" in conditions[f"{days}_pkey"]
+    assert "v1_edge" in conditions[f"{hours}_pkey"]
 
 
 def test_of_the_records_only_those_of_the_ragged_ends_are_read(books):

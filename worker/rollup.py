@@ -14,7 +14,7 @@ from operator import add
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from worker import register, store
+from worker import coarse, register, store
 from worker.database import Connection
 from worker.price import pico
 from worker.store import Row
@@ -243,135 +243,6 @@ ON CONFLICT (day, dimension_id) DO UPDATE SET
     ttft_le_120s = d.ttft_le_120s + EXCLUDED.ttft_le_120s,
     ttft_le_300s = d.ttft_le_300s + EXCLUDED.ttft_le_300s
 """
-# The days by channel and by client key alone are sums of the same rows. A sum is as unknown as any part of it.
-ADD_CHANNELS = """
-INSERT INTO usage.daily_channel AS c
-SELECT
-    day, channel_id, model, outcome, sum(requests),
-    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
-    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-    sum(billed_output_tokens), sum(unclassified_tokens),
-    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
-    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
-    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
-    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
-    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
-    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
-    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
-    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
-    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
-    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
-    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
-    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
-    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
-FROM daily_delta
-JOIN usage.dimension USING (dimension_id)
-GROUP BY 1, 2, 3, 4
-ORDER BY 1, 2, 3, 4
-ON CONFLICT (day, channel_id, model, outcome) DO UPDATE SET
-    requests = c.requests + EXCLUDED.requests,
-    input_tokens = c.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = c.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = c.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = c.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = c.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = c.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = c.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = c.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = c.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = c.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = c.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = c.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = c.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = c.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = c.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = c.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = c.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = c.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = c.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = c.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = c.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = c.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = c.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = c.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = c.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = c.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = c.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = c.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = c.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = c.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = c.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = c.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = c.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = c.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = c.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = c.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = c.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
-ADD_KEYS = """
-INSERT INTO usage.daily_key AS k
-SELECT
-    day, client_key_id, outcome, sum(requests),
-    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
-    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-    sum(billed_output_tokens), sum(unclassified_tokens),
-    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
-    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
-    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
-    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
-    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
-    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
-    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
-    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
-    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
-    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
-    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
-    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
-    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
-FROM daily_delta
-JOIN usage.dimension USING (dimension_id)
-GROUP BY 1, 2, 3
-ORDER BY 1, 2, 3
-ON CONFLICT (day, client_key_id, outcome) DO UPDATE SET
-    requests = k.requests + EXCLUDED.requests,
-    input_tokens = k.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = k.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = k.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = k.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = k.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = k.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = k.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = k.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = k.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = k.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = k.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = k.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = k.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = k.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = k.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = k.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = k.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = k.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = k.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = k.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = k.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = k.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = k.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = k.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = k.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = k.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = k.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = k.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = k.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = k.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = k.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = k.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = k.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = k.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = k.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = k.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = k.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
 # A sum of nothing is no row: what a move has emptied goes.
 DELETE_EMPTY_HOURLY = """
 DELETE FROM usage.hourly AS h USING hourly_delta AS x
@@ -381,82 +252,7 @@ DELETE_EMPTY_DAILY = """
 DELETE FROM usage.daily AS d USING daily_delta AS x
 WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
 """
-DELETE_EMPTY_CHANNELS = """
-DELETE FROM usage.daily_channel AS c USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
-WHERE c.day = x.day AND c.channel_id = d.channel_id AND c.model = d.model AND c.outcome = d.outcome AND c.requests = 0
-"""
-DELETE_EMPTY_KEYS = """
-DELETE FROM usage.daily_key AS k USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
-WHERE k.day = x.day AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
-"""
-# What was not known of a sum is known again once the part that was not has moved away.
-LEARN_CHANNELS = """
-UPDATE usage.daily_channel AS c SET
-    ttft_le_500ms = s.ttft_le_500ms,
-    ttft_le_1s = s.ttft_le_1s,
-    ttft_le_2500ms = s.ttft_le_2500ms,
-    ttft_le_5s = s.ttft_le_5s,
-    ttft_le_10s = s.ttft_le_10s,
-    ttft_le_30s = s.ttft_le_30s,
-    ttft_le_60s = s.ttft_le_60s,
-    ttft_le_120s = s.ttft_le_120s,
-    ttft_le_300s = s.ttft_le_300s
-FROM (
-    SELECT
-        day, channel_id, model, outcome,
-        sum(ttft_le_500ms) AS ttft_le_500ms,
-        sum(ttft_le_1s) AS ttft_le_1s,
-        sum(ttft_le_2500ms) AS ttft_le_2500ms,
-        sum(ttft_le_5s) AS ttft_le_5s,
-        sum(ttft_le_10s) AS ttft_le_10s,
-        sum(ttft_le_30s) AS ttft_le_30s,
-        sum(ttft_le_60s) AS ttft_le_60s,
-        sum(ttft_le_120s) AS ttft_le_120s,
-        sum(ttft_le_300s) AS ttft_le_300s
-    FROM usage.daily
-    JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
-    GROUP BY 1, 2, 3, 4
-    HAVING count(ttft_le_500ms) = count(*)
-) AS s
-WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome
-  AND c.ttft_le_500ms IS NULL
-"""
-LEARN_KEYS = """
-UPDATE usage.daily_key AS k SET
-    ttft_le_500ms = s.ttft_le_500ms,
-    ttft_le_1s = s.ttft_le_1s,
-    ttft_le_2500ms = s.ttft_le_2500ms,
-    ttft_le_5s = s.ttft_le_5s,
-    ttft_le_10s = s.ttft_le_10s,
-    ttft_le_30s = s.ttft_le_30s,
-    ttft_le_60s = s.ttft_le_60s,
-    ttft_le_120s = s.ttft_le_120s,
-    ttft_le_300s = s.ttft_le_300s
-FROM (
-    SELECT
-        day, client_key_id, outcome,
-        sum(ttft_le_500ms) AS ttft_le_500ms,
-        sum(ttft_le_1s) AS ttft_le_1s,
-        sum(ttft_le_2500ms) AS ttft_le_2500ms,
-        sum(ttft_le_5s) AS ttft_le_5s,
-        sum(ttft_le_10s) AS ttft_le_10s,
-        sum(ttft_le_30s) AS ttft_le_30s,
-        sum(ttft_le_60s) AS ttft_le_60s,
-        sum(ttft_le_120s) AS ttft_le_120s,
-        sum(ttft_le_300s) AS ttft_le_300s
-    FROM usage.daily
-    JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
-    GROUP BY 1, 2, 3
-    HAVING count(ttft_le_500ms) = count(*)
-) AS s
-WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome AND k.ttft_le_500ms IS NULL
-"""
 MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 23)
-AFTER_A_MOVE = (
-    DELETE_EMPTY_HOURLY, DELETE_EMPTY_DAILY, DELETE_EMPTY_CHANNELS, DELETE_EMPTY_KEYS, LEARN_CHANNELS, LEARN_KEYS,
-)  # fmt: skip
 
 
 def apply(connection: Connection, changed: Deltas) -> None:
@@ -468,11 +264,12 @@ def apply(connection: Connection, changed: Deltas) -> None:
     store.copy_binary(connection, COPY_HOURLY_DELTA, ("timestamptz", "int4", *MEASURE_TYPES), _rows(changed.hourly))
     store.copy_binary(connection, COPY_DAILY_DELTA, ("date", "int4", *MEASURE_TYPES), _rows(changed.daily))
     connection.execute(ADD_HOURLY)
-    for statement in (ADD_DAILY, ADD_CHANNELS, ADD_KEYS):
-        connection.execute(statement)
+    connection.execute(ADD_DAILY)
+    coarse.apply(connection)
     if any(measures[0] <= 0 for measures in changed.daily.values()):
-        for statement in AFTER_A_MOVE:
-            connection.execute(statement)
+        connection.execute(DELETE_EMPTY_HOURLY)
+        connection.execute(DELETE_EMPTY_DAILY)
+        coarse.after_a_move(connection)
 
 
 def _rows(sums: Sums) -> Iterator[tuple[Any, ...]]:
@@ -529,11 +326,13 @@ SELECT
     least((SELECT min(occurred_at) FROM usage.record), (SELECT min(hour) FROM usage.hourly),
           (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
           (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
-          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key)),
+          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key),
+          (SELECT min(hour) FROM usage.hourly_key)),
     greatest((SELECT max(occurred_at) FROM usage.record), (SELECT max(hour) FROM usage.hourly),
              (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
              (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
-             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key))
+             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key),
+             (SELECT max(hour) FROM usage.hourly_key))
 """
 HOURLY_DIFFERENCES = """
 WITH recomputed AS (
@@ -555,26 +354,6 @@ SELECT 'records', * FROM (TABLE recomputed EXCEPT TABLE stored) AS only_recomput
 UNION ALL
 SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
 """
-CHANNEL_DIFFERENCES = """
-WITH summed AS (
-    SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s)
-), stored AS (
-    SELECT * FROM usage.daily_channel WHERE day >= %(first)s AND day < %(end)s
-)
-SELECT 'records', * FROM (TABLE summed EXCEPT TABLE stored) AS only_summed
-UNION ALL
-SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE summed) AS only_stored
-"""
-KEY_DIFFERENCES = """
-WITH summed AS (
-    SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s)
-), stored AS (
-    SELECT * FROM usage.daily_key WHERE day >= %(first)s AND day < %(end)s
-)
-SELECT 'records', * FROM (TABLE summed EXCEPT TABLE stored) AS only_summed
-UNION ALL
-SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE summed) AS only_stored
-"""
 SELECT_DIMENSION = """
 SELECT u.name, c.name, k.label, d.provider, d.endpoint, d.model, d.alias, d.outcome
 FROM usage.dimension AS d
@@ -583,17 +362,10 @@ JOIN usage.client_key AS k USING (client_key_id)
 JOIN usage.upstream AS u ON u.upstream_id = c.upstream_id
 WHERE d.dimension_id = %s
 """
-SELECT_CHANNEL = """
-SELECT u.name, c.name FROM usage.channel AS c JOIN usage.upstream AS u USING (upstream_id) WHERE c.channel_id = %s
-"""
-SELECT_CLIENT_KEY = """
-SELECT u.name, k.label FROM usage.client_key AS k JOIN usage.upstream AS u USING (upstream_id) WHERE client_key_id = %s
-"""
-DIMENSION_NAMES = ("upstream", "channel", "client_key", "provider", "endpoint", "model", "alias", "outcome")
 
 
 class Difference(NamedTuple):
-    """One sum that a rollup holds otherwise than what is behind it: records, or days of every dimension."""
+    """One sum that a rollup holds otherwise than what is behind it: records, or a finer rollup."""
 
     grain: str
     bucket: str
@@ -607,28 +379,32 @@ def differences(connection: Connection, zone: ZoneInfo, since: date | None, unti
     """Compare the rollups of the days `[since, until)` with what they are sums of and yield every one that differs.
 
     Days whose records are no longer all there are not held against them: their sums are all that is known of them.
-    The days by channel and by client key are sums of these sums, on every day.
+    The coarse rollups are sums of these sums, on every day.
     """
     complete_from = register.records_complete_from(connection)
     first = max(filter(None, (since, complete_from)), default=None)
-    days = covered_days(connection, zone, first, until)
-    reached = datetime.min.replace(tzinfo=UTC)
-    for n in range(0, len(days), DAYS_AT_ONCE):  # each part fits into memory, however long history is
-        span = _span(days[n : n + DAYS_AT_ONCE], zone)
-        span["since"] = max(span["since"], reached)  # an hour that lies in two days is compared once
-        reached = span["until"]
+    for span in _spans(covered_days(connection, zone, first, until), zone):
         yield from _named(connection, "hourly", connection.execute(HOURLY_DIFFERENCES, span).fetchall())
         yield from _named(connection, "daily", connection.execute(DAILY_DIFFERENCES, span).fetchall())
-    days = covered_days(connection, zone, since, until)
+    for span in _spans(covered_days(connection, zone, since, until), zone):
+        for unequal in coarse.differences(connection, span):
+            yield from _differing(*unequal)
+
+
+def _spans(days: Sequence[date], zone: ZoneInfo) -> Iterator[dict[str, Any]]:
+    """Yield consecutive days in parts that fit into memory, however long history is. No hour is in two of them."""
+    reached = datetime.min.replace(tzinfo=UTC)
     for n in range(0, len(days), DAYS_AT_ONCE):
-        part = _part(days[n : n + DAYS_AT_ONCE])
-        yield from _named_channels(connection, connection.execute(CHANNEL_DIFFERENCES, part).fetchall())
-        yield from _named_keys(connection, connection.execute(KEY_DIFFERENCES, part).fetchall())
+        span = _span(days[n : n + DAYS_AT_ONCE], zone)
+        span["since"] = max(span["since"], reached)
+        reached = span["until"]
+        yield span
 
 
 # Writers of rollups wait, readers do not: what a writer adds afterwards is of records that were not seen here.
 LOCK_ROLLUPS = """
-LOCK TABLE usage.hourly, usage.daily, usage.daily_channel, usage.daily_key IN SHARE ROW EXCLUSIVE MODE
+LOCK TABLE usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.hourly_key
+IN SHARE ROW EXCLUSIVE MODE
 """
 DELETE_HOURLY = "DELETE FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s"
 INSERT_HOURLY = "INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s)"
@@ -637,10 +413,6 @@ INSERT_DAILY = """
 INSERT INTO usage.daily
 SELECT * FROM usage.daily_from_records(%(days)s::date[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
 """
-DELETE_CHANNELS = "DELETE FROM usage.daily_channel WHERE day >= %(first)s AND day < %(end)s"
-INSERT_CHANNELS = "INSERT INTO usage.daily_channel SELECT * FROM usage.daily_channel_from_daily(%(first)s, %(end)s)"
-DELETE_KEYS = "DELETE FROM usage.daily_key WHERE day >= %(first)s AND day < %(end)s"
-INSERT_KEYS = "INSERT INTO usage.daily_key SELECT * FROM usage.daily_key_from_daily(%(first)s, %(end)s)"
 
 
 def lock(connection: Connection) -> None:
@@ -651,15 +423,14 @@ def lock(connection: Connection) -> None:
 def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date], whole: Sequence[date]) -> None:
     """Sum the rollups of the consecutive `days` anew. See `lock`.
 
-    Hours and days come from the records of those that are `whole`; days by channel and by client key from the days.
+    Hours and days come from the records of those that are `whole`; the coarse rollups from all hours and days.
     """
     if whole:
         span = _span(whole, zone)
         for statement in (DELETE_HOURLY, INSERT_HOURLY, DELETE_DAILY, INSERT_DAILY):
             connection.execute(statement, span)
     if days:
-        for statement in (DELETE_CHANNELS, INSERT_CHANNELS, DELETE_KEYS, INSERT_KEYS):
-            connection.execute(statement, _part(days))
+        coarse.rebuild(connection, _span(days, zone))
 
 
 def covered_days(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> list[date]:
@@ -688,11 +459,10 @@ def _span(days: Sequence[date], zone: ZoneInfo) -> dict[str, Any]:
     bounds = [day_bounds(day, zone) for day in days]
     begins, ends = [b for b, _ in bounds], [e for _, e in bounds]
     since, until = _hour(begins[0]), _hour(ends[-1] + timedelta(minutes=59))
-    return {"days": list(days), "begins": begins, "ends": ends, "since": since, "until": until}
-
-
-def _part(days: Sequence[date]) -> dict[str, Any]:
-    return {"first": days[0], "end": days[-1] + timedelta(days=1)}
+    return {
+        "days": list(days), "first": days[0], "end": days[-1] + timedelta(days=1),
+        "begins": begins, "ends": ends, "since": since, "until": until,
+    }  # fmt: skip
 
 
 def _hour(at: datetime) -> datetime:
@@ -701,40 +471,13 @@ def _hour(at: datetime) -> datetime:
 
 def _named(connection: Connection, grain: str, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
     """Pair the two sides of each row that differs, and name the dimensions and the measures."""
-    for (bucket, dimension_id), sides in _paired(found, 2):
-        names = connection.execute(SELECT_DIMENSION, [dimension_id]).fetchone() or ("?",) * len(DIMENSION_NAMES)
-        yield from _differing(grain, bucket, dict(zip(DIMENSION_NAMES, names, strict=True)), sides)
+    unknown = ("?",) * len(coarse.DIMENSION_NAMES)
+    for (bucket, dimension_id), sides in coarse.paired(found, 2):
+        names = connection.execute(SELECT_DIMENSION, [dimension_id]).fetchone() or unknown
+        yield from _differing(grain, bucket, dict(zip(coarse.DIMENSION_NAMES, names, strict=True)), sides)
 
 
-def _named_channels(connection: Connection, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
-    for (day, channel_id, model, outcome), sides in _paired(found, 4):
-        upstream, channel = connection.execute(SELECT_CHANNEL, [channel_id]).fetchone() or ("?", "?")
-        known = {"upstream": upstream, "channel": channel, "model": model, "outcome": outcome}
-        yield from _differing("daily_channel", day, {**ALL_TOGETHER, **known}, sides)
-
-
-def _named_keys(connection: Connection, found: list[tuple[Any, ...]]) -> Iterator[Difference]:
-    for (day, client_key_id, outcome), sides in _paired(found, 3):
-        upstream, client_key = connection.execute(SELECT_CLIENT_KEY, [client_key_id]).fetchone() or ("?", "?")
-        known = {"upstream": upstream, "client_key": client_key, "outcome": outcome}
-        yield from _differing("daily_key", day, {**ALL_TOGETHER, **known}, sides)
-
-
-ALL_TOGETHER: Mapping[str, str] = dict.fromkeys(DIMENSION_NAMES, "")
-"""The dimensions of a sum over all of them."""
-
-Sides = dict[str, tuple[Any, ...]]
-
-
-def _paired(found: list[tuple[Any, ...]], width: int) -> Iterable[tuple[tuple[Any, ...], Sides]]:
-    """Return both sides of each row by its key, the first `width` columns behind the side's name."""
-    sides: dict[tuple[Any, ...], Sides] = {}
-    for side, *row in found:
-        sides.setdefault(tuple(row[:width]), {})[side] = tuple(row[width:])
-    return sorted(sides.items())
-
-
-def _differing(grain: str, bucket: date, dimension: Mapping[str, str], sides: Sides) -> Iterator[Difference]:
+def _differing(grain: str, bucket: date, dimension: Mapping[str, str], sides: coarse.Sides) -> Iterator[Difference]:
     pairs = zip(MEASURES, sides.get("records", NOTHING), sides.get("rollup", NOTHING), strict=True)
     for measure, records, rollup in pairs:
         if records != rollup:

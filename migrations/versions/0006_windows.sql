@@ -567,7 +567,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
         latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
         ttft_le_120s, ttft_le_300s
-    FROM usage_api.v1_hourly
+    FROM usage_api.v1_hourly_keys
     WHERE hour >= usage_api.v1_edge(since, until, 1) AND hour < usage_api.v1_edge(since, until, 2)
     UNION ALL
     SELECT
@@ -578,7 +578,7 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
         latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
         ttft_le_120s, ttft_le_300s
-    FROM usage_api.v1_hourly
+    FROM usage_api.v1_hourly_keys
     WHERE hour >= usage_api.v1_edge(since, until, 5) AND hour < usage_api.v1_edge(since, until, 6)
     UNION ALL
     SELECT
@@ -860,6 +860,159 @@ COMMENT ON TYPE usage_api.v1_series IS 'A row of the function of this name.';
 COMMENT ON FUNCTION usage_api.v1_series(timestamptz, timestamptz, text, text) IS 'Usage in a window, to add up by the hours or days of a time zone: of the rollup time zone when none is named.';
 COMMENT ON COLUMN usage_api.v1_series.bucket IS 'The instant at which the hour or day began, which may lie before the window.';
 
+CREATE TYPE usage_api.v1_key_series AS (
+    bucket timestamptz,
+    upstream text,
+    client_key text,
+    outcome text,
+    requests bigint,
+    input_tokens bigint,
+    output_tokens bigint,
+    reasoning_tokens bigint,
+    cached_tokens bigint,
+    total_tokens bigint,
+    uncached_input_tokens bigint,
+    cache_read_tokens bigint,
+    cache_write_tokens bigint,
+    billed_output_tokens bigint,
+    unclassified_tokens bigint,
+    cost_usd numeric,
+    actual_cost_usd numeric,
+    cache_read_cost_usd numeric,
+    cache_write_cost_usd numeric,
+    unpriced_requests bigint,
+    latency_ms_sum bigint,
+    latency_samples bigint,
+    ttft_ms_sum bigint,
+    ttft_samples bigint,
+    latency_le_500ms bigint,
+    latency_le_1s bigint,
+    latency_le_2500ms bigint,
+    latency_le_5s bigint,
+    latency_le_10s bigint,
+    latency_le_30s bigint,
+    latency_le_60s bigint,
+    latency_le_120s bigint,
+    latency_le_300s bigint,
+    ttft_le_500ms bigint,
+    ttft_le_1s bigint,
+    ttft_le_2500ms bigint,
+    ttft_le_5s bigint,
+    ttft_le_10s bigint,
+    ttft_le_30s bigint,
+    ttft_le_60s bigint,
+    ttft_le_120s bigint,
+    ttft_le_300s bigint
+);
+
+CREATE FUNCTION usage_api.v1_key_series(since timestamptz, until timestamptz, grain text, zone text DEFAULT NULL)
+RETURNS SETOF usage_api.v1_key_series
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT
+        usage_api.v1_day_begin(day, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_daily_keys
+    WHERE day >= usage_api.v1_edge_day(since, until, 3, grain, zone) AND day < usage_api.v1_edge_day(since, until, 4, grain, zone)
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(hour, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_hourly_keys
+    WHERE hour >= usage_api.v1_edge(since, until, 1, grain, zone) AND hour < usage_api.v1_edge(since, until, 2, grain, zone)
+      AND NOT usage_api.v1_is_cut(hour, grain, z.name)
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(hour, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_hourly_keys
+    WHERE hour >= usage_api.v1_edge(since, until, 5, grain, zone) AND hour < usage_api.v1_edge(since, until, 6, grain, zone)
+      AND NOT usage_api.v1_is_cut(hour, grain, z.name)
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(occurred_at, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_record_measures
+    WHERE occurred_at >= usage_api.v1_edge(since, until, 0, grain, zone) AND occurred_at < usage_api.v1_edge(since, until, 1, grain, zone)
+      AND usage_api.v1_require_records(usage_api.v1_edge(since, until, 0, grain, zone), usage_api.v1_edge(since, until, 1, grain, zone))
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(occurred_at, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_record_measures
+    WHERE occurred_at >= usage_api.v1_edge(since, until, 2, grain, zone) AND occurred_at < usage_api.v1_edge(since, until, 3, grain, zone)
+      AND usage_api.v1_require_records(usage_api.v1_edge(since, until, 2, grain, zone), usage_api.v1_edge(since, until, 3, grain, zone))
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(occurred_at, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_record_measures
+    WHERE occurred_at >= usage_api.v1_edge(since, until, 4, grain, zone) AND occurred_at < usage_api.v1_edge(since, until, 5, grain, zone)
+      AND usage_api.v1_require_records(usage_api.v1_edge(since, until, 4, grain, zone), usage_api.v1_edge(since, until, 5, grain, zone))
+    UNION ALL
+    SELECT
+        usage_api.v1_bucket(occurred_at, grain, z.name) AS bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM (SELECT coalesce(zone, usage_api.v1_zone()) AS name OFFSET 0) AS z, usage_api.v1_record_measures
+    WHERE occurred_at >= usage_api.v1_edge(since, until, 6, grain, zone) AND occurred_at < usage_api.v1_edge(since, until, 7, grain, zone)
+      AND usage_api.v1_require_records(usage_api.v1_edge(since, until, 6, grain, zone), usage_api.v1_edge(since, until, 7, grain, zone))
+    UNION ALL
+    SELECT
+        bucket,
+        upstream, client_key, outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens,
+        total_tokens, uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
+        unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, unpriced_requests,
+        latency_ms_sum, latency_samples, ttft_ms_sum, ttft_samples, latency_le_500ms, latency_le_1s,
+        latency_le_2500ms, latency_le_5s, latency_le_10s, latency_le_30s, latency_le_60s, latency_le_120s,
+        latency_le_300s, ttft_le_500ms, ttft_le_1s, ttft_le_2500ms, ttft_le_5s, ttft_le_10s, ttft_le_30s, ttft_le_60s,
+        ttft_le_120s, ttft_le_300s
+    FROM usage_api.v1_cut_series(since, until, grain, zone)
+$$;
+COMMENT ON TYPE usage_api.v1_key_series IS 'A row of the function of this name.';
+COMMENT ON FUNCTION usage_api.v1_key_series(timestamptz, timestamptz, text, text) IS 'v1_series in fewer rows: by client key and outcome.';
+COMMENT ON COLUMN usage_api.v1_key_series.bucket IS 'The instant at which the hour or day began, which may lie before the window.';
+
 -- A column that is called as one of v1_daily means the same.
 DO $$
 DECLARE
@@ -871,7 +1024,7 @@ BEGIN
         JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
         JOIN pg_attribute AS known ON known.attrelid = 'usage_api.v1_daily'::regclass AND known.attname = a.attname
         WHERE c.relnamespace = 'usage_api'::regnamespace
-          AND c.relname IN ('v1_record_measures', 'v1_usage', 'v1_channel_usage', 'v1_key_usage', 'v1_series')
+          AND c.relname IN ('v1_record_measures', 'v1_usage', 'v1_channel_usage', 'v1_key_usage', 'v1_series', 'v1_key_series')
     LOOP
         EXECUTE format('COMMENT ON COLUMN usage_api.%I.%I IS %L',
                        described.relname, described.attname, described.description);

@@ -537,8 +537,8 @@ CREATE TYPE usage_api.v1_trend AS (
     mean_ttft_ms numeric
 );
 
--- Hours of the zone's own clock: where its offset changes by half an hour, one of them is longer or shorter. Whole days
--- of the rollup time zone come from the smallest rollup that has what is filtered by.
+-- Hours of the zone's own clock: where its offset changes by half an hour, one of them is longer or shorter. Every part
+-- comes from the smallest rollup that has what is filtered by.
 CREATE FUNCTION usage_api.v1_trend(
     since timestamptz, until timestamptz, grain text DEFAULT 'day', zone text DEFAULT NULL,
     of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL, of_client_key text DEFAULT NULL,
@@ -584,20 +584,18 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         round(sum(ttft_ms_sum) FILTER (WHERE outcome <> 'warmup')
               / nullif(sum(ttft_samples) FILTER (WHERE outcome <> 'warmup'), 0), 2) AS mean_ttft_ms
     FROM (
-        SELECT usage_api.v1_day_begin(day, usage_api.v1_zone()) AS bucket,
+        SELECT bucket,
                outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
                uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
                unclassified_tokens, cost_usd, actual_cost_usd, cache_read_cost_usd,
                cache_write_cost_usd, unpriced_requests, latency_ms_sum, latency_samples,
                ttft_ms_sum, ttft_samples
-        FROM usage_api.v1_daily_keys
+        FROM usage_api.v1_key_series(v1_trend.since, v1_trend.until, v1_trend.grain, v1_trend.zone)
         WHERE of_channel IS NULL AND of_model IS NULL
-          AND day >= usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 3, v1_trend.grain, v1_trend.zone)
-          AND day < usage_api.v1_edge_day(v1_trend.since, v1_trend.until, 4, v1_trend.grain, v1_trend.zone)
           AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
           AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
           AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
-        UNION ALL
+        UNION ALL  -- of a channel or a model: whole days of the rollup time zone
         SELECT usage_api.v1_day_begin(day, usage_api.v1_zone()),
                outcome, requests, input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
                uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens,
@@ -623,10 +621,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             v1_trend.since, usage_api.v1_edge(v1_trend.since, v1_trend.until, 3, v1_trend.grain, v1_trend.zone),
             v1_trend.grain, v1_trend.zone
         )
-        WHERE NOT (of_client_key IS NOT NULL AND (of_channel IS NOT NULL OR of_model IS NOT NULL))
+        WHERE (of_channel IS NOT NULL OR of_model IS NOT NULL) AND of_client_key IS NULL
           AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
           AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
-          AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
           AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
           AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
         UNION ALL  -- and after them
@@ -640,10 +637,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             usage_api.v1_edge(v1_trend.since, v1_trend.until, 4, v1_trend.grain, v1_trend.zone), v1_trend.until,
             v1_trend.grain, v1_trend.zone
         )
-        WHERE NOT (of_client_key IS NOT NULL AND (of_channel IS NOT NULL OR of_model IS NOT NULL))
+        WHERE (of_channel IS NOT NULL OR of_model IS NOT NULL) AND of_client_key IS NULL
           AND (v1_trend.of_upstream IS NULL OR upstream = v1_trend.of_upstream)
           AND (v1_trend.of_channel IS NULL OR channel = v1_trend.of_channel)
-          AND (v1_trend.of_client_key IS NULL OR client_key = v1_trend.of_client_key)
           AND (v1_trend.of_model IS NULL OR model = v1_trend.of_model)
           AND (v1_trend.of_outcome IS NULL OR outcome = v1_trend.of_outcome)
         UNION ALL  -- no rollup but the finest knows a client key's usage of a channel or a model
