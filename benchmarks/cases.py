@@ -202,7 +202,7 @@ READS = {
         SELECT sum(requests), sum(total_tokens), sum(cost_usd) FROM usage_api.v1_daily_keys
         WHERE day > %(newest)s::date - 30""",
     "by hour, 24 hours": """
-        SELECT hour, sum(requests), sum(cost_usd) FROM usage_api.v1_hourly
+        SELECT hour, sum(requests), sum(cost_usd) FROM usage_api.v1_hourly_keys
         WHERE hour > %(newest)s::timestamptz - interval '24 hours' GROUP BY 1""",
     "the newest 50": "SELECT * FROM usage_api.v1_records ORDER BY occurred_at DESC, record_id LIMIT 50",
 }

@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 FEW = 1_000_000
 Found = dict[str, list[float]]
 
-TABLES = ("record", "hourly", "daily", "daily_channel", "daily_key")
+TABLES = ("record", "hourly", "daily", "hourly_key", "daily_channel", "daily_key")
 SIZES = """
 SELECT coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('usage.{table}')),
                 pg_total_relation_size('usage.{table}')),

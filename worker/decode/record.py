@@ -369,25 +369,27 @@ class Siblings:
     """
 
     def __init__(self) -> None:
-        self._first: dict[int, Record] = {}
-        self._seen: dict[tuple[Any, ...], int] = {}
+        # Hashes of 64 bits, not the records: those of a long list would all stay until its end.
+        self._first: dict[int, int] = {}
+        self._seen: dict[tuple[int, int], int] = {}
 
     def numbered(self, record: Record) -> Record:
         """Return the record with its ordinal."""
-        first = self._first.setdefault(record.occurred_at_ns, record)
-        if first is record:
+        ns, identity = record.occurred_at_ns, _identity(record)
+        first = self._first.get(ns)
+        if first is None:
+            self._first[ns] = identity
             return record
-        self._seen.setdefault(_apart(first), 1)
-        key = _apart(record)
-        ordinal = self._seen.get(key, 0)
-        self._seen[key] = ordinal + 1
+        self._seen.setdefault((ns, first), 1)
+        ordinal = self._seen.get((ns, identity), 0)
+        self._seen[ns, identity] = ordinal + 1
         return msgspec.structs.replace(record, ordinal=ordinal) if ordinal else record
 
 
-def _apart(r: Record) -> tuple[Any, ...]:
+def _identity(r: Record) -> int:
     labels = r.labels
-    return (r.occurred_at_ns, labels.client_key, labels.model, labels.source, labels.auth_index, labels.failed,
-            r.reported[:5])  # fmt: skip
+    told = (labels.client_key, labels.model, labels.source, labels.auth_index, labels.failed)
+    return hash((told, r.reported[:5]))
 
 
 def timestamp_ns(value: str | None) -> int:
