@@ -160,79 +160,6 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 1 AS $$
 $$;
 COMMENT ON FUNCTION usage_api.v1_count_records(text, timestamptz, timestamptz, text, text, text, text, text) IS 'How many records v1_find_records finds on all its pages; those that have been dropped are counted as well.';
 
-CREATE TYPE usage_api.v1_calls AS (
-    period text,
-    since timestamptz,
-    until timestamptz,
-    total bigint,
-    succeeded bigint,
-    failed bigint,
-    warmups bigint
-);
-COMMENT ON TYPE usage_api.v1_calls IS 'A row of the function of this name.';
-COMMENT ON COLUMN usage_api.v1_calls.period IS '1m, 1h, 24h, or month: the calendar month so far.';
-COMMENT ON COLUMN usage_api.v1_calls.since IS 'Begin of the period.';
-COMMENT ON COLUMN usage_api.v1_calls.until IS 'End of the period, which is not in it any more.';
-COMMENT ON COLUMN usage_api.v1_calls.total IS 'Attempts that began in the period, warm-ups left out.';
-COMMENT ON COLUMN usage_api.v1_calls.succeeded IS 'Attempts that succeeded.';
-COMMENT ON COLUMN usage_api.v1_calls.failed IS 'Attempts that failed.';
-COMMENT ON COLUMN usage_api.v1_calls.warmups IS 'Calls that asked for no generation: they are in none of the others.';
-
-CREATE FUNCTION usage_api.v1_calls(
-    at timestamptz DEFAULT now(), zone text DEFAULT NULL, of_upstream text DEFAULT NULL, of_channel text DEFAULT NULL
-) RETURNS SETOF usage_api.v1_calls
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 4 AS $$
-    SELECT period, since, at, succeeded + failed, succeeded, failed, warmups
-    FROM (
-        SELECT
-            1 AS place, '1m' AS period, at - interval '1 minute' AS since,
-            count(*) FILTER (WHERE outcome = 'success') AS succeeded,
-            count(*) FILTER (WHERE outcome = 'failed') AS failed,
-            count(*) FILTER (WHERE outcome = 'warmup') AS warmups
-        FROM usage_api.v1_records
-        WHERE occurred_at >= usage_api.v1_records_from(at - interval '1 minute', at)
-          AND occurred_at < usage_api.v1_records_until(at - interval '1 minute', at)
-          AND (of_upstream IS NULL OR upstream = of_upstream)
-          AND (of_channel IS NULL OR channel = of_channel)
-        UNION ALL
-        SELECT
-            2, '1h', at - interval '1 hour',
-            count(*) FILTER (WHERE outcome = 'success'),
-            count(*) FILTER (WHERE outcome = 'failed'),
-            count(*) FILTER (WHERE outcome = 'warmup')
-        FROM usage_api.v1_records
-        WHERE occurred_at >= usage_api.v1_records_from(at - interval '1 hour', at)
-          AND occurred_at < usage_api.v1_records_until(at - interval '1 hour', at)
-          AND (of_upstream IS NULL OR upstream = of_upstream)
-          AND (of_channel IS NULL OR channel = of_channel)
-        UNION ALL
-        SELECT
-            3, '24h', at - interval '24 hours',
-            coalesce(sum(requests) FILTER (WHERE outcome = 'success'), 0)::bigint,
-            coalesce(sum(requests) FILTER (WHERE outcome = 'failed'), 0)::bigint,
-            coalesce(sum(requests) FILTER (WHERE outcome = 'warmup'), 0)::bigint
-        FROM usage_api.v1_channel_usage(at - interval '24 hours', at)
-        WHERE (of_upstream IS NULL OR upstream = of_upstream)
-          AND (of_channel IS NULL OR channel = of_channel)
-        UNION ALL
-        SELECT
-            4, 'month',
-            usage_api.v1_day_begin(date_trunc('month', at AT TIME ZONE coalesce(zone, usage_api.v1_zone()))::date,
-                                   coalesce(zone, usage_api.v1_zone())),
-            coalesce(sum(requests) FILTER (WHERE outcome = 'success'), 0)::bigint,
-            coalesce(sum(requests) FILTER (WHERE outcome = 'failed'), 0)::bigint,
-            coalesce(sum(requests) FILTER (WHERE outcome = 'warmup'), 0)::bigint
-        FROM usage_api.v1_channel_usage(
-            usage_api.v1_day_begin(date_trunc('month', at AT TIME ZONE coalesce(zone, usage_api.v1_zone()))::date,
-                                   coalesce(zone, usage_api.v1_zone())),
-            at)
-        WHERE (of_upstream IS NULL OR upstream = of_upstream)
-          AND (of_channel IS NULL OR channel = of_channel)
-    ) AS counted
-    ORDER BY place
-$$;
-COMMENT ON FUNCTION usage_api.v1_calls(timestamptz, text, text, text) IS 'Calls in the last minute, hour and 24 hours before an instant, and in its calendar month so far, of a time zone: of the rollup time zone when none is named.';
-
 -- -- Attempts and logical requests ------------------------------------------------------------------------------
 
 CREATE TYPE usage_api.v1_attempts AS (
@@ -480,9 +407,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             sum(cost_usd) AS cost_usd,
             sum(actual_cost_usd) AS actual_cost_usd,
             count(*) FILTER (WHERE cost_usd IS NULL) AS unpriced_records
-        FROM usage_api.v1_attempts(
-            usage_api.v1_records_from(since, until), usage_api.v1_records_until(since, until), gap_s, margin,
-            of_upstream, of_client_key)
+        FROM (SELECT usage_api.v1_records_from(since, until) AS since, usage_api.v1_records_until(since, until) AS until
+              OFFSET 0) AS known  -- asked once, and not for each attempt
+        CROSS JOIN LATERAL usage_api.v1_attempts(known.since, known.until, gap_s, margin, of_upstream, of_client_key)
         GROUP BY request_id COLLATE "C", client_key_id, request_number
     ) AS q
     LEFT JOIN usage_api.v1_dimensions AS first ON first.dimension_id = q.first_dimension_id
