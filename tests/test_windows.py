@@ -430,7 +430,9 @@ def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books
     ran = plan_of(books, call.format("'2026-08-20', '2026-08-22 05:00'"))
     assert not [node for node in ran if node.get("Relation Name", "").startswith("record")]
     rollups = {"daily", "daily_channel", "daily_key", "hourly", "hourly_key"}
-    read = [node for node in ran if node.get("Relation Name") in rollups and node["Actual Rows"]]
+    # Rows are told for each loop, and up to PostgreSQL 17 as a whole number: a few of many loops round to none.
+    some = [node for node in ran if node["Actual Rows"] or node["Actual Loops"] > 1]
+    read = [node for node in some if node.get("Relation Name") in rollups]
     assert {node["Relation Name"] for node in read} == {days, hours} - {""}
     assert not [node for node in read if node["Node Type"] == "Seq Scan"]
     conditions = {node["Index Name"]: node.get("Index Cond", "") for node in ran if "Index Name" in node}
