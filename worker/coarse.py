@@ -367,10 +367,14 @@ UNION ALL
 SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE summed) AS only_stored
 """
 SELECT_CHANNEL = """
-SELECT u.name, c.name FROM usage.channel AS c JOIN usage.upstream AS u USING (upstream_id) WHERE c.channel_id = %s
+SELECT u.name, coalesce(c.label, c.name)
+FROM usage.channel AS c JOIN usage.upstream AS u USING (upstream_id)
+WHERE c.channel_id = %s
 """
 SELECT_CLIENT_KEY = """
-SELECT u.name, k.label FROM usage.client_key AS k JOIN usage.upstream AS u USING (upstream_id) WHERE client_key_id = %s
+SELECT u.name, coalesce(k.label, k.mask)
+FROM usage.client_key AS k JOIN usage.upstream AS u USING (upstream_id)
+WHERE k.client_key_id = %s
 """
 DIMENSION_NAMES = ("upstream", "channel", "client_key", "provider", "endpoint", "model", "alias", "outcome")
 ALL_TOGETHER: Mapping[str, str] = dict.fromkeys(DIMENSION_NAMES, "")

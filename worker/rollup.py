@@ -355,7 +355,7 @@ UNION ALL
 SELECT 'rollup', * FROM (TABLE stored EXCEPT TABLE recomputed) AS only_stored
 """
 SELECT_DIMENSION = """
-SELECT u.name, c.name, k.label, d.provider, d.endpoint, d.model, d.alias, d.outcome
+SELECT u.name, coalesce(c.label, c.name), coalesce(k.label, k.mask), d.provider, d.endpoint, d.model, d.alias, d.outcome
 FROM usage.dimension AS d
 JOIN usage.channel AS c USING (channel_id)
 JOIN usage.client_key AS k USING (client_key_id)
