@@ -377,7 +377,8 @@ def test_a_reports_range_is_half_open_and_one_proxy_can_be_asked_for(filled):
 
 def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
     assert filled.worker(None, "verify", "--json").json == {"complete_from": None, "differences": []}
-    ((day, channel),) = filled.ask("SELECT day, channel FROM usage_api.v1_daily ORDER BY total_tokens DESC LIMIT 1")
+    select = "SELECT day, channel, client_key FROM usage_api.v1_daily ORDER BY total_tokens DESC LIMIT 1"
+    ((day, channel, client_key),) = filled.ask(select)
     filled.ask(
         "UPDATE usage.daily SET total_tokens = total_tokens + 7 WHERE (day, dimension_id) = "
         "(SELECT day, dimension_id FROM usage.daily ORDER BY total_tokens DESC LIMIT 1)"
@@ -391,6 +392,7 @@ def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
     }  # fmt: skip
     assert (found["daily"]["dimension"]["channel"], found["daily_key"]["dimension"]["channel"]) == (channel, "")
     assert found["daily_channel"]["dimension"]["channel"] == channel
+    assert {found[grain]["dimension"]["client_key"] for grain in ("daily", "daily_key")} == {client_key}
     shown = filled.worker(None, "verify")
     assert shown.code == 7
     assert "total_tokens" in shown.stdout.replace(" ", "_")
