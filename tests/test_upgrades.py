@@ -25,7 +25,7 @@ from worker.traffic import Traffic
 FOLDER = Path(__file__).parent / "upgrades"
 WORLD = json.loads((FOLDER / "calls.json").read_text(encoding="utf-8"))
 RECORDS = len(WORLD["items"]) - 1
-TOGETHER = {"0005", "0006", "0007"}
+TOGETHER = {"0005", "0006", "0007", "0009", "0010", "0011"}
 """These came with the ones after them: no worker ever wrote them."""
 
 EARLIER = [f"{n:04d}" for n in range(1, int(database.HEAD)) if f"{n:04d}" not in TOGETHER]

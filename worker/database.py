@@ -30,7 +30,7 @@ from worker.errors import (
     TransientDatabaseError,
 )
 
-HEAD = "0008"
+HEAD = "0012"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
