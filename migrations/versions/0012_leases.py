@@ -1,4 +1,4 @@
-"""What passes note.
+"""Leases in place of locks that keep a transaction open.
 
 Revision ID: 0012
 Revises: 0011
@@ -19,4 +19,4 @@ HERE = Path(__file__).parent
 def upgrade() -> None:
     # The driver's own connection: several statements at once, and no reading of % as a parameter.
     connection = op.get_bind().connection.driver_connection
-    connection.execute((HERE / "0012_passes.sql").read_text())
+    connection.execute((HERE / "0012_leases.sql").read_text())
