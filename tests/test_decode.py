@@ -394,7 +394,7 @@ def test_nulls_everywhere_are_as_good_as_nothing():
 
 
 def test_fields_that_are_not_known_are_ignored():
-    extra = {"session_id": "x", "stream": True, "accounting_version": 3, "response_headers": {"A": ["b"]}, "x": [{}]}
+    extra = {"session_id": "x", "stream": True, "response_headers": {"A": ["b"]}, "x": [{}]}
     more = {"tokens": {"input_tokens": 1, "cache_read_tokens_present": True, "audio_tokens": "many"}}
     assert one(**extra, **more) == one(tokens={"input_tokens": 1})
 

@@ -575,9 +575,15 @@ UNKNOWN_FAMILY = [
         queue("6.10.8", "iflow", "kimi-k2", tokens(input=1000, cached=100, output=500, total=1500)),
         None,
     ),
+    # 1000*0.6 + 500*2.5 = 600 + 1250 = 1850 → 0.00185
     Case(
-        "unknown provider with reasoning",
+        "unknown provider with reasoning: by its total it is in output, whoever counts",
         queue("6.10.8", "iflow", "kimi-k2", tokens(input=1000, output=500, reasoning=100, total=1500)),
+        D("0.00185"), "kimi-k2",
+    ),
+    Case(
+        "unknown provider with a total that holds reasoning once more: the proxy may have made it",
+        queue("6.10.8", "iflow", "kimi-k2", tokens(input=1000, output=500, reasoning=100, total=1600)),
         None,
     ),
     # (1000-500)*2 + 500*0.2 + 100*16 = 1000 + 100 + 1600 = 2700 → 0.0027
@@ -668,12 +674,73 @@ BREAKDOWN = [
         snapshot("6.9.49", "gpt-5", tokens(cached=300, total=300)),
         None,
     ),
+    # (10120-128)*3.1 + 128*0.7 + (1499+2809)*15.5 = 30975.2 + 89.6 + 66774 = 97838.8 → 0.0978388
     Case(
-        "no total is filled in from v7.2.97 on: one that holds reasoning beside output contradicts the family",
+        "xAI's chat completions: reasoning stands beside output, which the proxy finds inconsistent",
+        queue("7.2.140", "openai-compatible-xai", "grok-4",
+              tokens(input=10120, output=1499, reasoning=2809, cached=128, cache_read=128, total=14428),
+              breakdown("inconsistent", unclassified=14428)),
+        D("0.0978388"), "grok-4", read=D("0.0000896"),
+    ),
+    # 1000*3.1 + (500+400)*15.5 = 3100 + 13950 = 17050 → 0.01705, half of it actual
+    Case(
+        "no total is filled in from v7.2.97 on: one that holds reasoning beside output is the vendor's",
         queue("7.2.140", "openai-compatible-openrouter", "grok-4",
               tokens(input=1000, output=500, reasoning=400, total=1900),
               breakdown("inconsistent", unclassified=1900), over=OPENROUTER),
+        D("0.01705"), "grok-4", actual=D("0.008525"),
+    ),
+    # 500*3.1 + (300+200)*15.5 = 1550 + 7750 = 9300 → 0.0093
+    Case(
+        "xAI before breakdowns: its total is its own, and reasoning is not dropped",
+        queue("7.1.44", "openai-compatible-xai", "grok-4", tokens(input=500, output=300, reasoning=200, total=1000)),
+        D("0.0093"), "grok-4",
+    ),
+    # 500*3.1 + 300*15.5 = 1550 + 4650 = 6200 → 0.0062
+    Case(
+        "xAI's responses: reasoning is in output",
+        queue("7.2.140", "xai", "grok-4", tokens(input=500, output=300, reasoning=200, total=800),
+              breakdown("complete", uncached=500, plain=100, reasoning=200)),
+        D("0.0062"), "grok-4",
+    ),
+    # 500*3.1 + (300+200)*15.5 = 1550 + 7750 = 9300 → 0.0093
+    Case(
+        "xAI in a snapshot: the total tells",
+        snapshot("6.9.49", "grok-4", tokens(input=500, output=300, reasoning=200, total=1000)),
+        D("0.0093"), "grok-4",
+    ),
+    # 9*0.3 + (105-9)*2.5 = 2.7 + 240 = 242.7 → 0.0002427
+    Case(
+        "Gemini over OpenAI's protocol: thinking is in the total alone",
+        queue("7.2.140", "openai-compatible-google", "gemini-2.5-flash", tokens(input=9, output=3, total=105),
+              breakdown("inconsistent", unclassified=105)),
+        D("0.0002427"), "gemini-2.5-flash",
+    ),
+    Case(
+        "anyone else over OpenAI's protocol: what is in the total alone is not known",
+        queue("7.2.140", "openai-compatible-relay", "glm-4.6", tokens(input=9, output=3, total=105),
+              breakdown("inconsistent", unclassified=105)),
         None,
+    ),
+    # 1000*0.6 + (500+400)*2.2 = 600 + 1980 = 2580 → 0.00258
+    Case(
+        "anyone over OpenAI's protocol: a total of all three is the vendor's own",
+        queue("7.2.140", "openai-compatible-relay", "glm-4.6",
+              tokens(input=1000, output=500, reasoning=400, total=1900), breakdown("inconsistent", unclassified=1900)),
+        D("0.00258"), "glm-4.6",
+    ),
+    Case(
+        "the same before breakdowns: the proxy may have made the total",
+        queue("7.1.44", "openai-compatible-relay", "glm-4.6",
+              tokens(input=1000, output=500, reasoning=400, total=1900)),
+        None,
+    ),
+    # 1000*0.6 + (200+400)*2.2 = 600 + 1320 = 1920 → 0.00192
+    Case(
+        "the same with more reasoning than output: it cannot be in output",
+        queue("7.1.44", "openai-compatible-relay", "glm-4.6",
+              tokens(input=1000, output=200, reasoning=400, total=1600)),
+        D("0.00192"), "glm-4.6",
     ),
 ]  # fmt: skip
 

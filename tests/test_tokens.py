@@ -18,6 +18,12 @@ def reported(input=0, output=0, reasoning=0, cached=0, total=0, read=None, write
     return Reported(input, output, reasoning, cached, total, read, write)
 
 
+def any_report(numbers):
+    return st.builds(
+        Reported, numbers, numbers, numbers, numbers, numbers, st.none() | numbers, st.none() | numbers
+    )  # fmt: skip
+
+
 # -- each row of the table, before and after the versions that changed it ------------------------------------------
 
 
@@ -118,16 +124,78 @@ def test_an_unknown_family_is_read_where_every_family_would_say_the_same(total):
 @pytest.mark.parametrize(
     "told",
     [
-        reported(100, 50, 20, 0, 150),
+        reported(100, 50, 20),
+        reported(100, 50, 20, 0, 170),
         reported(100, 50, 0, 30, 150),
         reported(100, 50, 0, 0, 150, 30, 0),
         reported(100, 50, 0, 0, 150, 0, 30),
         reported(100, 50, 0, 0, 151),
     ],
-    ids=["reasoning", "cached", "reads", "writes", "another total"],
+    ids=[
+        "reasoning without a total",
+        "reasoning that a proxy may have counted again",
+        "cached",
+        "reads",
+        "writes",
+        "another total",
+    ],
 )
 def test_an_unknown_family_is_not_guessed(told):
-    assert normalise(told, "unknown") == Normalised(0, 0, 0, 0, told.total)
+    assert normalise(told, "unknown") == Normalised(0, 0, 0, 0, told.total or 150)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        pytest.param(reported(100, 50, 20, 0, 150), Normalised(100, 0, 0, 50, 0), id="reasoning inside output"),
+        pytest.param(reported(100, 50, 20, 0, 170), Normalised(100, 0, 0, 70, 0), id="reasoning beside output"),
+        pytest.param(reported(100, 50, 0, 0, 180, 20, 10), Normalised(100, 20, 10, 50, 0), id="cache beside input"),
+    ],
+)
+def test_an_unknown_family_is_read_where_its_total_leaves_one_reading(told, meant):
+    assert normalise(told, "unknown", filled_in=False) == meant
+
+
+GROK = reported(10120, 1499, 2809, 128, 14428, 128, 0)
+IN_AND_BESIDE = reported(500, 300, 200, 0, 1000, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("of", "told", "filled_in", "meant"),
+    [
+        pytest.param("beside", GROK, False, Normalised(9992, 128, 0, 4308, 0), id="xAI: chat completions"),
+        pytest.param("beside", GROK, True, Normalised(9992, 128, 0, 4308, 0), id="xAI: by an older proxy"),
+        pytest.param("beside", IN_AND_BESIDE, True, Normalised(500, 0, 0, 500, 0), id="xAI: a total is always told"),
+        pytest.param("beside", reported(500, 300, 200, 0, 800), False, Normalised(500, 0, 0, 300, 0),
+                     id="xAI: responses, where reasoning is in output"),
+        pytest.param("beside", reported(500, 300, 200), True, Normalised(0, 0, 0, 0, 800), id="xAI: no total"),
+        pytest.param("subset", IN_AND_BESIDE, False, Normalised(500, 0, 0, 500, 0), id="the vendor's own total"),
+        pytest.param("subset", IN_AND_BESIDE, True, Normalised(500, 0, 0, 300, 0), id="OpenAI: the proxy's total"),
+        pytest.param("subset", GROK, True, Normalised(9992, 128, 0, 4308, 0), id="more reasoning than output holds"),
+        pytest.param("compatible", IN_AND_BESIDE, False, Normalised(500, 0, 0, 500, 0), id="anyone's own total"),
+        pytest.param("compatible", IN_AND_BESIDE, True, Normalised(0, 0, 0, 0, 1000), id="anyone's or the proxy's"),
+        pytest.param("compatible", GROK, True, Normalised(9992, 128, 0, 4308, 0), id="cannot be in output"),
+        pytest.param("hidden", reported(9, 3, 0, 0, 105), True, Normalised(9, 0, 0, 96, 0), id="Gemini: untold"),
+        pytest.param("hidden", reported(21, 0, 60, 0, 81), False, Normalised(21, 0, 0, 60, 0), id="Gemini: told"),
+        pytest.param("hidden", reported(9, 3, 0, 0, 12), False, Normalised(9, 0, 0, 3, 0), id="Gemini: no thinking"),
+        pytest.param("hidden", reported(total=105), False, Normalised(0, 0, 0, 0, 105), id="Gemini: only a total"),
+        pytest.param("compatible", reported(9, 3, 0, 0, 105), False, Normalised(0, 0, 0, 0, 105), id="who knows what"),
+        pytest.param("beside", reported(500, 300, 200, 0, 900), False, Normalised(0, 0, 0, 0, 900), id="neither"),
+    ],
+)  # fmt: skip
+def test_over_openais_protocol_the_total_tells_where_reasoning_stands(of, told, filled_in, meant):
+    assert normalise(told, of, filled_in=filled_in) == meant
+
+
+@steady
+@given(any_report(small), st.sampled_from(FAMILIES), st.booleans())
+def test_no_reported_output_is_dropped_without_a_mark(told, of, filled_in):
+    parts = normalise(told, of, filled_in=filled_in)
+    assert parts.unclassified or parts.billed_output >= max(told.output, told.reasoning)
+    inside = told.total == told.input + told.output
+    once = of in {"subset", "independent", "unknown"} and (filled_in or told.total == 0 or of == "independent")
+    if not parts.unclassified and told.reasoning and not inside and not once:
+        assert parts.billed_output >= told.output + told.reasoning
 
 
 # -- contradictions ------------------------------------------------------------------------------------------------
@@ -175,12 +243,6 @@ def test_no_tokens_are_no_tokens(of):
     assert normalise(reported(read=0, write=0), of) == NOTHING
 
 
-def any_report(numbers):
-    return st.builds(
-        Reported, numbers, numbers, numbers, numbers, numbers, st.none() | numbers, st.none() | numbers
-    )  # fmt: skip
-
-
 @steady
 @given(any_report(counts) | any_report(small), st.sampled_from(FAMILIES))
 def test_no_part_is_ever_negative_and_only_no_tokens_give_nothing(told, of):
@@ -195,7 +257,11 @@ def test_either_every_part_is_told_or_everything_is_unclassified(told, of):
     parts = normalise(told, of)
     assume(parts.unclassified)
     whole = parts == Normalised(0, 0, 0, 0, parts.unclassified)
-    one_side = of == "subset" and not (told.input and told.output) and sum(parts) == told.total
+    one_side = (
+        of in {"subset", "beside", "hidden", "compatible"}
+        and not (told.input and told.output)
+        and sum(parts) == told.total
+    )
     assert whole or one_side
     if told.total:
         assert sum(parts) == told.total
@@ -267,7 +333,8 @@ def test_without_cache_and_reasoning_every_family_says_the_same(prompt, output, 
         ("antigravity", "AntigravityExecutor", "claude-opus-4-6", "separate_reasoning"),
         ("codex", "CodexWebsocketsExecutor", "", "subset"),
         ("openai", "", "", "subset"),
-        ("xai", "XAIExecutor", "", "subset"),
+        ("xai", "XAIExecutor", "", "beside"),
+        ("grok", "", "", "beside"),
         ("kimi", "KimiExecutor", "", "subset"),
         ("qwen", "", "", "subset"),
         ("openrouter", "", "anthropic/claude-sonnet-4-6", "subset"),
@@ -297,6 +364,26 @@ def test_an_openai_compatible_provider_counts_as_openai_does_whatever_it_is_call
 
 
 @pytest.mark.parametrize(
+    ("model", "of"),
+    [
+        ("grok-4.5", "beside"),
+        ("x-ai/grok-4.5", "beside"),
+        ("gemini-2.5-pro", "hidden"),
+        ("google/gemini-2.5-pro", "hidden"),
+        ("gpt-5", "subset"),
+        ("deepseek/deepseek-r1", "subset"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "subset"),
+        ("sonar-reasoning-pro", "compatible"),
+        ("magistral-medium", "compatible"),
+        ("my-own", "compatible"),
+        ("unknown", "compatible"),
+    ],
+)
+def test_over_openais_protocol_the_models_maker_names_the_arithmetic(model, of):
+    assert family("openai-compatible-relay", "OpenAICompatExecutor", model) == of
+
+
+@pytest.mark.parametrize(
     ("provider", "executor", "of"),
     [
         ("my-plugin", "ClaudeExecutor", "independent"),
@@ -322,7 +409,8 @@ def test_an_executor_names_the_family_where_the_provider_does_not(provider, exec
         ("codex-mini-latest", "subset"),
         ("o3", "subset"),
         ("o4-mini", "subset"),
-        ("grok-4", "subset"),
+        ("grok-4", "beside"),
+        ("x-ai/grok-4", "beside"),
         ("moonshotai/kimi-k2", "subset"),
         ("qwen3-coder-plus", "subset"),
         ("deepseek/deepseek-v3.2", "subset"),

@@ -1,11 +1,12 @@
 """Reported token counts → counts that exclude one another (pure).
 
 What a reported count includes differs by provider family: OpenAI's input includes what was read from a cache,
-Claude's does not; Gemini's output leaves reasoning out. A price holds for a kind of token, so each token must be
-in exactly one count. Where the reported numbers contradict each other nothing is guessed: the whole total is
-`unclassified`, which no price fits.
+Claude's does not; Gemini's output leaves reasoning out, and so does xAI's where it speaks OpenAI's chat protocol. A
+price holds for a kind of token, so each token must be in exactly one count. Where the reported numbers contradict
+each other nothing is guessed: the whole total is `unclassified`, which no price fits.
 
-The rules are those of the proxy's own accounting (version 2), carried back to the versions that did not have it.
+The rules are those of the proxy's own accounting (version 2), carried back to the versions that did not have it, and
+those of vendors that the proxy reads by the rules of another: there it finds its numbers inconsistent.
 """
 
 from __future__ import annotations
@@ -13,13 +14,33 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Family = Literal["subset", "independent", "separate_reasoning", "unknown"]
+Family = Literal["subset", "beside", "hidden", "compatible", "independent", "separate_reasoning", "unknown"]
+"""How a provider counts.
 
-SUBSET_PROVIDERS = ("openai-compatibility", "openai-compatible-")
+- `subset`: input holds the cache, output holds reasoning (OpenAI, DeepSeek, Kimi, Qwen).
+- `beside`: the same, but the total tells whether output holds reasoning (xAI: not in chat completions, but in
+  responses).
+- `hidden`: Gemini in OpenAI's shape: thinking is in the total alone, beside output, and not told.
+- `compatible`: whoever speaks OpenAI's protocol, with a model of nobody we know.
+- `independent`: input excludes the cache (Claude).
+- `separate_reasoning`: output excludes reasoning (Gemini).
+"""
+
+COMPATIBLE_PROVIDERS = ("openai-compatibility", "openai-compatible-")
 INDEPENDENT = ("claude", "anthropic")
 SEPARATE_REASONING = ("gemini", "aistudio", "antigravity", "vertex", "interaction")
-SUBSET = ("openai", "codex", "xai", "grok", "kimi", "qwen", "deepseek", "openrouter")
-SUBSET_MODELS = re.compile(r"(?:.*/)?(?:gpt-|chatgpt-|codex|o[134]\b|grok|kimi|qwen|deepseek)")
+BESIDE = ("xai", "grok")
+SUBSET = ("openai", "codex", "kimi", "qwen", "deepseek", "openrouter")
+
+BESIDE_MODELS = re.compile(r"(?:.*/)?grok")
+SUBSET_MODELS = re.compile(r"(?:.*/)?(?:gpt-|chatgpt-|codex|o[134]\b|kimi|qwen|deepseek)")
+COMPATIBLE_MODELS: tuple[tuple[re.Pattern[str], Family], ...] = (
+    (BESIDE_MODELS, "beside"),
+    (re.compile(r"(?:.*/)?gemini"), "hidden"),
+    (re.compile(r"(?:.*/)?claude|.*[./]claude"), "subset"),
+    (SUBSET_MODELS, "subset"),
+)
+"""What a model's maker tells of the arithmetic where it is served over OpenAI's protocol."""
 
 
 class Reported(NamedTuple):
@@ -56,14 +77,16 @@ def family(provider: str, executor: str, model: str) -> Family:
         model: the model that ran; evidence only where provider and executor say nothing.
     """
     provider, executor = provider.lower().strip(), executor.lower().strip()
-    if executor == "openaicompatexecutor" or provider.startswith(SUBSET_PROVIDERS):
-        return "subset"
+    if executor == "openaicompatexecutor" or provider.startswith(COMPATIBLE_PROVIDERS):
+        return next((of for pattern, of in COMPATIBLE_MODELS if pattern.match(model.lower())), "compatible")
     named = f"{provider} {executor}".replace("unknown", "").strip()
     evidence = named or model.lower()
     if any(marker in evidence for marker in INDEPENDENT):
         return "independent"
     if any(marker in evidence for marker in SEPARATE_REASONING):
         return "separate_reasoning"
+    if any(marker in evidence for marker in BESIDE):
+        return "beside"
     if any(marker in evidence for marker in SUBSET) or (not named and SUBSET_MODELS.match(evidence)):
         return "subset"
     return "unknown"
@@ -76,26 +99,37 @@ def normalise(reported: Reported, of: Family, *, filled_in: bool = True) -> Norm
     """
     if not any(count or 0 for count in reported):
         return NOTHING
-    if of == "subset":
-        return _subset(reported, filled_in=filled_in)
     if of == "independent":
         return _independent(reported)
     if of == "separate_reasoning":
         return _separate_reasoning(reported)
-    return _unknown(reported)
+    if of == "unknown":
+        return _unknown(reported, filled_in=filled_in)
+    return _openai(reported, of, filled_in=filled_in)
 
 
-def _subset(r: Reported, *, filled_in: bool) -> Normalised:
-    """Input includes the cache, output includes reasoning."""
+def _openai(r: Reported, of: Family, *, filled_in: bool) -> Normalised:
+    """Input includes the cache; the total tells where reasoning is, unless the proxy may have made it."""
     read, write = _cache(r)
-    parts = r.input + r.output
-    # Where the upstream gave no total, the proxy filled in one that counts reasoning again.
-    known = r.total in (0, parts) or (filled_in and r.total == parts + r.reasoning)
-    one_side_missing = r.total > parts and not (r.input and r.output)
-    if read + write > r.input or r.reasoning > r.output or not (known or one_side_missing):
+    outside = r.total - r.input - r.output
+    if read + write > r.input or (r.reasoning > r.output and outside != r.reasoning):
         return _unclassified(r)
-    rest = 0 if known else r.total - parts
-    return Normalised(r.input - read - write, read, write, r.output, rest)
+    if of == "beside" and r.reasoning and not r.total:
+        return _unclassified(r)
+    output, rest = r.output, 0
+    if outside == r.reasoning > 0:
+        # Beside output, or in it and counted again by a proxy that made up for a missing total.
+        if of == "compatible" and filled_in and r.reasoning <= r.output:
+            return _unclassified(r)
+        again = of == "subset" and filled_in and r.reasoning <= r.output
+        output += 0 if again else r.reasoning
+    elif of == "hidden" and not r.reasoning and outside > 0 and r.input:
+        output += outside
+    elif r.total and outside > 0 and not (r.input and r.output):
+        rest = outside
+    elif r.total and outside:
+        return _unclassified(r)
+    return Normalised(r.input - read - write, read, write, output, rest)
 
 
 def _independent(r: Reported) -> Normalised:
@@ -117,12 +151,14 @@ def _separate_reasoning(r: Reported) -> Normalised:
     return Normalised(r.input - read - write, read, write, r.output + r.reasoning, 0)
 
 
-def _unknown(r: Reported) -> Normalised:
-    """Only where every family would say the same: no cache, no reasoning, and a total that adds up."""
-    read, write = _cache(r)
-    if read or write or r.reasoning or r.total not in (0, r.input + r.output):
-        return _unclassified(r)
-    return Normalised(r.input, 0, 0, r.output, 0)
+def _unknown(r: Reported, *, filled_in: bool) -> Normalised:
+    """Only what all the families say whose arithmetic these numbers obey."""
+    said = (
+        _openai(r, "subset", filled_in=filled_in), _openai(r, "beside", filled_in=filled_in),
+        _independent(r), _separate_reasoning(r),
+    )  # fmt: skip
+    readings = {counts for counts in said if not counts.unclassified}
+    return readings.pop() if len(readings) == 1 else _unclassified(r)
 
 
 def _cache(r: Reported) -> tuple[int, int]:

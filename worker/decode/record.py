@@ -92,7 +92,7 @@ class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
     reported: Reported
     normalised: Normalised
     classified: bool = False
-    """Whether the payload came with a breakdown, from v7.2.97 on: then its credential adds nothing to `normalised`."""
+    """Whether the proxy kept accounts of tokens, from v7.2.97 on: then the credential adds nothing to `normalised`."""
     ordinal: int = 0
 
     def __repr__(self) -> str:
@@ -206,6 +206,7 @@ class Item(msgspec.Struct, gc=False):
     reasoning_effort: str | None = None
     service_tier: str | None = None
     response_service_tier: str | None = None
+    accounting_version: int | None = None
 
 
 def get(tree: Any, name: str) -> Any:
@@ -275,6 +276,7 @@ def _lenient(fields: dict[str, Any]) -> Item:
 _HARD: dict[str, Any] = {"timestamp": str, "tokens": Tokens, "failed": bool, "generate": bool}
 _SOFT: dict[str, Any] = {
     "token_breakdown": Breakdown, "fail": Fail, "latency_ms": int, "ttft_ms": int, "auth_index": int | str,
+    "accounting_version": int,
 }  # fmt: skip
 
 
@@ -313,6 +315,7 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
     labels = _LABELS.get(said) or _labels(said, item, client_key, model)
     reported = _reported(item.tokens)
     breakdown = item.token_breakdown
+    classified = breakdown is not None or bool(item.accounting_version)
     return Record(
         labels,
         timestamp_ns(item.timestamp),
@@ -324,8 +327,8 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         _measured(item.latency_ms),
         _measured(item.ttft_ms),
         reported,
-        (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=breakdown is None),
-        breakdown is not None,
+        (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=not classified),
+        classified,
     )
 
 
