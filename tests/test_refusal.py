@@ -48,6 +48,13 @@ def test_a_ban_stands_as_long_as_the_proxy_said(tmp_path):
     assert not stands(refusals, NOW + timedelta(seconds=90))
 
 
+@pytest.mark.parametrize("wrong", [timedelta(hours=2), timedelta(days=3650)])
+def test_a_refusal_noted_while_the_clock_was_ahead_blocks_no_longer_than_it_would_have(tmp_path, wrong):
+    refusals = Refusals(tmp_path, upstream())
+    refusals.remember(refused(), NOW + wrong)
+    assert not stands(refusals, NOW)
+
+
 @pytest.mark.parametrize("changed", [upstream(key="other"), upstream(url="http://127.0.0.1:2")])
 def test_another_key_or_url_is_tried_at_once(tmp_path, changed):
     Refusals(tmp_path, upstream()).remember(refused(), NOW)

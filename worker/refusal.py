@@ -21,6 +21,7 @@ from worker.source import STATISTICS
 class _Standing(msgspec.Struct, frozen=True):
     salt: str
     mark: str
+    since: datetime
     until: datetime
     reason: str
 
@@ -39,7 +40,8 @@ class Refusals:
             standing = msgspec.json.decode(self._path.read_bytes(), type=_Standing)
         except (FileNotFoundError, *NOT_JSON):
             return
-        if standing.until > now and hmac.compare_digest(standing.mark, self._mark(standing.salt)):
+        # Before its begin the clock has been set back: for how long it still stands nobody knows. Asking once tells.
+        if standing.since <= now < standing.until and hmac.compare_digest(standing.mark, self._mark(standing.salt)):
             raise UpstreamRefused(
                 f"not asked before {standing.until:%H:%M} UTC, since it said: {standing.reason} A changed key or URL "
                 f"is tried at once; so is this one when {self._path} is removed.",
@@ -51,7 +53,7 @@ class Refusals:
         """Keep a refusal until asking again does no harm."""
         pause = timedelta(seconds=error.retry_after_s)
         salt = secrets.token_hex(16)
-        standing = _Standing(salt, self._mark(salt), now + pause, str(error))
+        standing = _Standing(salt, self._mark(salt), now, now + pause, str(error))
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode

@@ -38,6 +38,9 @@ NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPS
 LIVE_S = 300.0
 """A proxy's job that has not got on with anything for this long is stuck; longer where its waits may be longer."""
 
+SCHEDULE_S = 60.0
+"""What is due is looked for every few seconds: a schedule that has not looked for this long is stuck."""
+
 
 class Service:
     """The process: its signals, and one shift after the other, each under one configuration."""
@@ -172,8 +175,13 @@ class Shift:
     # Probes.
 
     def live(self) -> Health:
-        """Say whether every proxy's job gets on. That a proxy or the database is away is no reason to restart."""
-        stuck = [
+        """Say whether the schedule and every proxy's job get on, by the monotonic clock.
+
+        That a proxy or the database is away is no reason to restart.
+        """
+        idle_s = self._jobs.idle_s()
+        stuck = [f"the schedule: nothing for {idle_s:.0f} s"] if idle_s > SCHEDULE_S else []
+        stuck += [
             f"{station.upstream.name}: nothing for {age_s:.0f} s"
             for station in self._stations
             if (age_s := time.monotonic() - station.beat_at) > self._patience_s(station)
