@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,18 @@ import psycopg
 
 from worker import database, decode, directory, log, sync
 from worker.config import Config, Prices
+from worker.fetch import PassContext, QueueFetcher
 from worker.journal import Journal
+from worker.journal_load import JournalLoader
 from worker.load import Loader, PassResult, spare_collector
+from worker.pass_state import PassState
 from worker.refusal import Refusals
+from worker.source import Answer
 
 UPSTREAM = "bench"
 READ_EVERY_S = 1.0
+PIECE_BYTES = 1 << 16
+"""In such pieces an answer comes over the wire."""
 
 
 class Canned:
@@ -40,14 +47,17 @@ class Canned:
         self._answers, self._snapshot = answers, snapshot
         self.preparing_s = 0.0
 
-    def pop(self) -> bytes:
+    def pop(self, answer: Answer) -> None:
         started = time.perf_counter()
-        answer = next(self._answers, b"[]")
+        body = memoryview(next(self._answers, b"[]"))
         self.preparing_s += time.perf_counter() - started
-        return answer
+        answer.begin("")
+        for at in range(0, len(body), PIECE_BYTES):
+            answer.write(body[at : at + PIECE_BYTES])
 
-    def snapshot(self) -> bytearray:
-        return self._snapshot
+    @contextmanager
+    def snapshot(self, _: Path) -> Generator[bytearray]:
+        yield self._snapshot
 
     def mapping(self, endpoint: str) -> bytes:
         return data.mapping(endpoint)
@@ -65,19 +75,24 @@ class Bench:
         config = Config.model_validate({"upstream": [{"name": UPSTREAM, "url": "http://127.0.0.1", "key": "EXAMPLE"}]})
         self.upstream = config.upstream[0]
 
-    def visit(self, source: Canned) -> sync.Visit:
+    def context(self, source: Canned) -> PassContext:
         journal = Journal(self.folder / "data", UPSTREAM, 1 << 40)
         refusals = Refusals(self.folder / "data", self.upstream)
         result = PassResult(upstream=UPSTREAM)
-        return sync.Visit(self.upstream, source, journal, refusals, result, threading.Event(), lambda: None)
+        return PassContext(self.upstream, source, journal, refusals, result, threading.Event(), lambda: None)
 
     def drain(self, answers: Iterator[bytes]) -> tuple[float, int]:
         """Empty a queue; return seconds without what making the answers took, and how many records were new."""
         source = Canned(answers)
-        visit = self.visit(source)
+        context, state = self.context(source), PassState()
+        entries = JournalLoader(self.loader, context, asking=False, loaded=state.progress.set)
+        loading = threading.Thread(target=sync.load_arriving, args=(entries, state))
         started = time.perf_counter()
-        sync.QueueReader(visit, self.loader).drain()
-        return time.perf_counter() - started - source.preparing_s, visit.result.inserted
+        loading.start()
+        QueueFetcher(context, arrived=state.arrived.set, more_room=state.await_room).drain()
+        state.end_first_fetch()
+        loading.join()
+        return time.perf_counter() - started - source.preparing_s, context.result.inserted
 
     def load(self, answer: bytes) -> float:
         """Load one answer by itself; return the seconds."""
@@ -92,10 +107,10 @@ class Bench:
         body = bytearray(path.stat().st_size)
         with path.open("rb") as file:
             file.readinto(body)
-        visit = self.visit(Canned(iter(()), body))
+        context = self.context(Canned(iter(()), body))
         started = time.perf_counter()
-        sync.load_snapshot(self.loader, visit)
-        return time.perf_counter() - started, visit.result.inserted, len(body)
+        sync.load_snapshot(self.loader, context)
+        return time.perf_counter() - started, context.result.inserted, len(body)
 
 
 def prepare(folder: Path, _: str, records: int, __: float) -> dict[str, Any]:

@@ -40,7 +40,8 @@ from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, cal
 from worker.config import Upstream
 from worker.database import migrate
 from worker.embedded import THROWAWAY, EmbeddedPostgres
-from worker.journal import Journal
+from worker.fetch import RECORD_ROOM_BYTES
+from worker.journal import ENTRY, UNREAD, Journal
 from worker.source import Source
 from worker.traffic import Traffic, Usage, queue_item
 
@@ -49,7 +50,9 @@ SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms", "synchronous_commit": "on"}
 
 TEMPLATE = "faults_template"
 PATIENCE_S = 60.0
-SELECT_TIMES = "SELECT (extract(epoch FROM occurred_at) * 1000000)::bigint FROM usage_api.v1_records"
+SELECT_TIMES = """
+SELECT (extract(epoch FROM occurred_at) * 1000000)::bigint, outcome = 'failed' FROM usage_api.v1_records
+"""
 FAILING = """
 CREATE SEQUENCE IF NOT EXISTS public.failed;
 CREATE OR REPLACE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -130,13 +133,14 @@ class Tally:
     records: int = 0
     perhaps: int = 0
     perhaps_there: int = 0
+    lost: int = 0
     failures: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         self.faults += other.faults
         self.ends += other.ends
         self.failures += other.failures
-        for name in ("runs", "records", "perhaps", "perhaps_there"):
+        for name in ("runs", "records", "perhaps", "perhaps_there", "lost"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -260,7 +264,8 @@ class Run:
             finished = self.books.worker(
                 self.proxy, "sync", "--once", WORKER__PRICES__OWN__0__INPUT_USD_PER_MTOK=str(self.input_usd)
             )
-            if finished.code in (0, 6) and not self.books.journal() and not self.proxy.queued:
+            waiting = [path for path in self.books.journal() if path.suffix == ENTRY]
+            if finished.code in (0, 6) and not waiting and not self.proxy.queued:
                 break
         else:
             raise FaultError(f"it does not come to an end: {finished.code}, {finished.stderr[-2000:]}")
@@ -276,7 +281,7 @@ class Run:
         return not self.books.ask(SELECT_CONNECTED)
 
     def _judge(self) -> None:
-        stored = Counter(us for (us,) in self.books.ask(SELECT_TIMES))  # no two calls begin at the same time
+        stored = Counter(self.books.ask(SELECT_TIMES))
         if self.proxy.offer.queue:
             found = delivered(self.proxy.pulls)
             surely, perhaps = found.surely, found.perhaps
@@ -300,8 +305,12 @@ class Run:
         if wrong:
             raise FaultError(f"sums differ: {wrong}")
         self.books.balance()
+        self._require_counted(stored)
         if damaged := list((self.folder / "journal").rglob("*.damaged")):
             raise FaultError(f"damaged journal files are left: {damaged}")
+        unread = [path for path in self.books.journal() if path.suffix == UNREAD]
+        if unread and not self.proxy.spoiled:
+            raise FaultError(f"answers of a sound proxy cannot be read: {unread}")
         ((aside,),) = self.books.ask("SELECT count(*) FROM usage.quarantine WHERE reason NOT LIKE %s", ["%whole%"])
         broken = sum(1 for p in self.proxy.pulls if p.reached is not None) + self.proxy.spoiled.total()
         if aside > self.poison + broken:
@@ -309,6 +318,15 @@ class Run:
         self.tally.records += stored.total()
         self.tally.perhaps += len(perhaps)
         self.tally.perhaps_there += len(there)
+
+    def _require_counted(self, stored: Counter[tuple[int, bool]]) -> None:
+        """Require that each answer of which something is in no book has been counted."""
+        items = [[began(item) for item in pull.pop.items if isinstance(item, Usage)] for pull in self.proxy.pulls]
+        lost = sum(1 for times in items if not stored.keys() >= set(times))
+        ((counted,),) = self.books.ask("SELECT coalesce(sum(possible_loss), 0) FROM usage.sync_run")
+        self.tally.lost += lost
+        if lost > counted:
+            raise FaultError(f"of {lost} answers something is lost, and {counted} have been counted")
 
 
 # -- the faults ---------------------------------------------------------------------------------------------------
@@ -337,12 +355,33 @@ def killed_anywhere(run: Run) -> Iterator[Fault]:
 
 @contextmanager
 def killed_writing(run: Run) -> Iterator[Fault]:
-    yield {"file_bytes": int(10 ** run.rng.uniform(4.2, 5.5)), "kill": True}, {}, None
+    with _short_files(run, kill=True) as plan:
+        yield plan, {}, None
+
+
+@contextmanager
+def _short_files(run: Run, *, kill: bool) -> Iterator[dict[str, Any]]:
+    """No file grows beyond some size: there is no room for an answer, or none for the rest of one.
+
+    That rest has left the proxy and is nowhere: it must be counted.
+    """
+    expected = {"room_bytes": 4096} if run.rng.random() < 0.7 else {}
+    before = len(run.proxy.pulls)
+    yield {"file_bytes": int(10 ** run.rng.uniform(4.2, 5.5)), "kill": kill, **expected}
+    for pull in run.proxy.pulls[before:] if expected else ():
+        pull.killed_after_s = 0.0
+        run.poison += 1  # the record within which it ends
 
 
 @contextmanager
 def disk_full(run: Run) -> Iterator[Fault]:
-    yield {"file_bytes": int(10 ** run.rng.uniform(4.2, 5.5)), "kill": False}, {}, None
+    with _short_files(run, kill=False) as plan:
+        yield plan, {}, None
+
+
+@contextmanager
+def disk_read_only(run: Run) -> Iterator[Fault]:
+    yield {"read_only_after": run.rng.choice((0, 0, 1, 2, 5))}, {}, None
 
 
 @contextmanager
@@ -405,6 +444,14 @@ def errors_of_the_database(run: Run) -> Iterator[Fault]:
 
 
 @contextmanager
+def database_read_only(run: Run) -> Iterator[Fault]:
+    """As a managed database whose disk is full, or a standby."""
+    run.books.ask(f"ALTER DATABASE {run.database} SET default_transaction_read_only = on")
+    yield {}, {}, None
+    run.books.ask(f"ALTER DATABASE {run.database} RESET default_transaction_read_only")
+
+
+@contextmanager
 def locked_out(run: Run) -> Iterator[Fault]:
     """Tables are locked for a while, with a lock timeout short of it: some tries fail, a later one does not."""
     if not run._migrated():
@@ -455,7 +502,7 @@ def deadlocked(run: Run) -> Iterator[Fault]:
 def journal_spoiled(run: Run) -> Iterator[Fault]:
     """What waits on disk is cut short, has a bit flipped, is of another version or unreadable; healed later."""
     run._run(SYNC, {}, {"WORKER_DATABASE_URL": DEAD}, None)
-    kept = {path: path.read_bytes() for path in run.books.journal()}
+    kept = {path: path.read_bytes() for path in run.books.journal() if path.suffix == ENTRY}
     for path, content in kept.items():
         spoiled = bytearray(content)
         kind = run.rng.choice(("cut short", "bit flipped", "another version", "no file"))
@@ -466,7 +513,7 @@ def journal_spoiled(run: Run) -> Iterator[Fault]:
         elif kind == "bit flipped":
             spoiled[run.rng.randrange(len(spoiled))] ^= 1 << run.rng.randrange(8)
         elif kind == "another version":
-            spoiled = bytearray(content.replace(b'"version":1', b'"version":2', 1))
+            spoiled = bytearray(content.replace(b'"version":2', b'"version":3', 1))
         path.unlink()
         if kind == "no file":
             path.mkdir()
@@ -556,6 +603,8 @@ FAULTS: dict[str, Callable[[Run], Any]] = {
     "kill -9 anywhere": killed_anywhere,
     "kill -9 in mid-write": killed_writing,
     "disk full under the journal": disk_full,
+    "disk read-only under the journal": disk_read_only,
+    "database read-only": database_read_only,
     "journal full": journal_full,
     "database away": database_away,
     "connections cut": connections_cut,
@@ -573,8 +622,9 @@ FAULTS: dict[str, Callable[[Run], Any]] = {
 }
 
 
-def began(usage: Usage) -> int:
-    return usage.timestamp_ns // 1000
+def began(usage: Usage) -> tuple[int, bool]:
+    """Return what tells a call from every other one here: its begin in microseconds, and whether it failed."""
+    return usage.timestamp_ns // 1000, usage.failed
 
 
 # -- the harness --------------------------------------------------------------------------------------------------
@@ -705,12 +755,15 @@ def measure_window(tries: int = 200) -> None:
                 for _ in range(tries):
                     simulator.push(calls(n))
                     at = time.perf_counter()
-                    entry = journal.keep(source.pop())
+                    room = journal.reserve(n * RECORD_ROOM_BYTES)
+                    room.ask()
+                    source.pop(room)
+                    entry = room.keep()
                     took.append(1000 * (time.perf_counter() - at))
                     journal.drop(entry)
             took.sort()
             figures = "".join(f"{ms:8.1f}" for ms in (took[tries // 2], took[-1 - tries // 100], took[-1]))
-            print(f"  {n:5} records, {len(entry.payload) // 1000:4} kB{'':24}{figures}")
+            print(f"  {n:5} records, {entry.payload_bytes // 1000:4} kB{'':24}{figures}")
 
 
 def _report(total: Tally, seeds: range, seconds: float) -> None:
@@ -718,7 +771,7 @@ def _report(total: Tally, seeds: range, seconds: float) -> None:
     print(
         f"{total.records:,} records in the books at the end; {total.perhaps:,} were in hand when a worker was killed,"
     )
-    print(f"{total.perhaps_there:,} of these are there")
+    print(f"{total.perhaps_there:,} of these are there; {total.lost:,} answers lost something, and each is counted")
     for title, counter in (("faults", total.faults), ("commands ended with", total.ends)):
         print(f"\n{title}")
         for name, n in sorted(counter.items()):

@@ -6,6 +6,7 @@ it comes by; there the process kills itself, or stops until the harness has done
 
 from __future__ import annotations
 
+import errno
 import importlib
 import mmap
 import os
@@ -24,8 +25,10 @@ POINTS = {
     "answer popped": ("worker.source", "Source", "pop", "after"),
     "before fsync": ("os", "", "fsync", "before"),
     "after fsync": ("os", "", "fsync", "after"),
-    "payload kept": ("worker.journal", "Journal", "keep", "after"),
-    "payload decoded": ("worker.decode", "", "decode_queue", "after"),
+    "payload kept": ("worker.journal", "Room", "keep", "after"),
+    "answer asked for": ("worker.journal", "Room", "ask", "after"),
+    "piece written": ("worker.journal", "Room", "write", "after"),
+    "payload decoded": ("worker.decode", "", "decode_answer", "after"),
     "mid-COPY": ("psycopg", "Copy", "write_row", "before"),
     "before commit": ("psycopg", "Connection", "commit", "before"),
     "after commit": ("psycopg", "Connection", "commit", "after"),
@@ -41,6 +44,10 @@ def install(plan: dict[str, Any]) -> None:
     _watch_window(Path(plan["state"]))
     if "file_bytes" in plan:
         _limit_files(plan["file_bytes"], kill=plan["kill"])
+    if "room_bytes" in plan:
+        _expect_short_answers(plan["room_bytes"])
+    if "read_only_after" in plan:
+        _refuse_new_files(plan["read_only_after"])
     if "clock_days" in plan:
         _shift_clock(plan["clock_days"], plan["after"])
     if "point" in plan:
@@ -77,15 +84,16 @@ def _watch_window(state: Path) -> None:
         return popping
 
     def closing(keep: Callable[..., Any]) -> Callable[..., Any]:
-        def keeping(*arguments: Any) -> Any:
-            kept = keep(*arguments)
+        def keeping(*arguments: Any, **named: Any) -> Any:
+            kept = keep(*arguments, **named)
             byte[0] = 0
             return kept
 
         return keeping
 
     _wrap("worker.source", "Source", "pop", opening)
-    _wrap("worker.journal", "Journal", "keep", closing)
+    _wrap("worker.journal", "Room", "keep", closing)
+    _wrap("worker.journal", "Room", "reset", closing)
 
 
 def _limit_files(size: int, *, kill: bool) -> None:
@@ -93,6 +101,26 @@ def _limit_files(size: int, *, kill: bool) -> None:
     if kill:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def _expect_short_answers(room_bytes: int) -> None:
+    """Hold so little room for an answer that more is needed while it arrives."""
+    importlib.import_module("worker.journal").LEAST_ROOM_BYTES = room_bytes  # type: ignore[attr-defined]
+    importlib.import_module("worker.fetch").RECORD_ROOM_BYTES = 1  # type: ignore[attr-defined]
+
+
+def _refuse_new_files(after: int) -> None:
+    """Let the disk turn read-only once it has taken some files, as one does that finds itself damaged."""
+    taken, real = [0], os.open
+
+    def opening(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_CREAT:
+            taken[0] += 1
+            if taken[0] > after:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, *more, **named)
+
+    os.open = opening  # type: ignore[assignment]
 
 
 def _shift_clock(days: float, after: int) -> None:

@@ -272,7 +272,9 @@ class Books:
         self.balance()
 
     def journal(self, upstream: str = "default") -> list[Path]:
-        return sorted((self.folder / "journal" / upstream).glob("*.entry"))
+        """What waits to be loaded, and what stays since it could not be read."""
+        folder = self.folder / "journal" / upstream
+        return sorted([*folder.glob("*.entry"), *folder.glob("*.unread")])
 
     # Locks, to hold a worker where it is.
 
@@ -474,3 +476,41 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+class Received:
+    """An answer as it came over the wire, in memory."""
+
+    def __init__(self):
+        self.encoding, self.body = "", b""
+
+    def begin(self, encoding):
+        self.encoding = encoding
+
+    def write(self, piece):
+        self.body += piece
+
+
+def keep(journal, payload):
+    """Keep an answer in a journal, as a pass does."""
+    room = journal.reserve(len(payload))
+    room.ask()
+    room.write(payload)
+    return room.keep()
+
+
+def popped(source):
+    """Take an answer off the queue; what arrived of a broken one is the error's `body`."""
+    answer = Received()
+    try:
+        source.pop(answer)
+    except Exception as e:
+        e.body = answer.body
+        raise
+    return answer.body
+
+
+def snapshot_of(source):
+    """Read the whole history."""
+    with source.snapshot() as body:
+        return bytes(body)

@@ -197,20 +197,29 @@ def test_a_database_that_is_newer_is_exit_5_and_what_was_popped_is_kept(books):
         books.require_exactly(calls(100))
 
 
+def check_loaded_later(books, simulator):
+    """The proxy forgets what is not fetched in time: it waits in the journal until the configuration is right."""
+    assert (simulator.queued, simulator.lost, len(books.journal())) == (0, [], 1)
+    finished = books.worker(simulator, *SYNC)
+    assert (finished.code, finished.json[0]["inserted"]) == (0, 20)
+    assert books.journal() == []
+
+
 def test_another_time_zone_than_the_databases_is_exit_3_and_names_the_way_out(filled):
-    with proxy("queue", calls(10)) as simulator:
+    with proxy("queue", calls(520)[500:]) as simulator:
         finished = without_traceback(filled.worker(simulator, *SYNC, WORKER_TIMEZONE="Asia/Kolkata"))
         assert finished.code == 3
         assert "worker rebuild --timezone Asia/Kolkata" in finished.stderr
-        assert simulator.queued == 10
+        check_loaded_later(filled, simulator)
 
 
 def test_another_pepper_than_the_databases_is_exit_3_and_is_not_said(filled):
-    with proxy("queue", calls(10)) as simulator:
+    with proxy("queue", calls(520)[500:]) as simulator:
         finished = without_traceback(filled.worker(simulator, *SYNC, WORKER_PEPPER="EXAMPLE-pepper"))
-        assert (finished.code, simulator.queued) == (3, 10)
+        assert finished.code == 3
         assert "WORKER_PEPPER" in finished.stderr
         assert "EXAMPLE-pepper" not in finished.stderr
+        check_loaded_later(filled, simulator)
 
 
 def test_one_proxy_that_fails_does_not_stand_in_the_way_of_the_others(books, tmp_path):
@@ -474,7 +483,8 @@ def test_status_tells_how_old_the_last_success_is(books):
         assert finished.code == 0
         (row,) = finished.json
         assert {"upstream", "last_pass_at", "last_success_at", "newest_record_at", "journal_entries", "journal_bytes",
-                "timezone", "records_complete_from", "served_by", "served_since"} == set(row)  # fmt: skip
+                "timezone", "records_complete_from", "last_failure_at", "last_error", "future_record_at", "served_by",
+                "served_since"} == set(row)  # fmt: skip
         assert (row["served_by"], row["served_since"]) == (None, None)  # the pass is over
         assert (row["upstream"], row["timezone"], row["journal_entries"]) == ("default", "UTC", 0)
         assert datetime.fromisoformat(row["last_success_at"]) <= datetime.now(UTC)
@@ -482,7 +492,12 @@ def test_status_tells_how_old_the_last_success_is(books):
         assert books.worker(None, "status", "--max-age", "7000").code == 1
         assert books.worker(None, "status", "--max-age", "7400").code == 0
         books.worker(simulator, *SYNC, WORKER_UPSTREAM_KEY="EXAMPLE-wrong-key")
-        assert books.worker(None, "status", "--max-age", "7000").code == 1  # a pass that failed is no success
+        finished = books.worker(None, "status", "--max-age", "7000", "--json")
+        assert finished.code == 1  # a pass that failed is no success
+        (row,) = finished.json
+        assert (row["last_failure_at"] == row["last_pass_at"], "401" in row["last_error"]) == (True, True)
+        books.ask("UPDATE usage.sync_run SET finished_at = finished_at + interval '10 years' WHERE error IS NULL")
+        assert books.worker(None, "status", "--max-age", "7000").code == 1  # nor is one that is still to come
     assert "default" in books.worker(None, "status").stdout
 
 

@@ -21,7 +21,7 @@ from worker.decode import (
     Labels,
     Record,
     clean,
-    decode_lines,
+    decode_answer,
     decode_quarantined,
     decode_queue,
     decode_snapshot,
@@ -238,9 +238,10 @@ def test_a_snapshot_of_the_corpus_is_read_exactly(name):
 @pytest.mark.parametrize("name", NO_USAGE)
 def test_any_other_answer_of_the_corpus_is_neither_queue_nor_snapshot(name):
     payload = corpus(name)
-    assert decode_queue(payload) == Decoded(
-        records=[], bad=[BadRecord(reason="the payload is not a JSON array", raw=payload)], complete=False
-    )
+    decoded = decode_queue(payload)
+    assert (decoded.records, decoded.complete) == ([], False)
+    assert decoded.bad
+    assert "holds no usage that can be read" in decoded.fault
     with pytest.raises(BadValueError, match="not a usage snapshot"):
         list(decode_snapshot(payload))
 
@@ -838,13 +839,21 @@ def test_an_empty_queue_is_complete(payload):
 
 
 @pytest.mark.parametrize(
-    "payload",
-    [b"", b" ", b"null", b"7", b'"["', b"{}", b"<html>[</html>", b"\xff\xfe[", b"\0[]", b"404 page not found"],
-)
-def test_an_answer_that_is_no_array_is_set_aside_whole(payload):
-    assert decode_queue(payload) == Decoded(
-        records=[], bad=[BadRecord(reason="the payload is not a JSON array", raw=payload)], complete=False
-    )
+    ("payload", "said"),
+    [
+        (b"", "is empty"), (b" \n", "is empty"), (b"7", "no usage"), (b'"["', "no usage"), (b"{}", "no usage"),
+        (b"<html>[</html>", "no usage"), (b"\xff\xfe[", "no usage"), (b"\0[]", "no usage"),
+        (b"404 page not found", "no usage"), (b"true", "no usage"), (b"[", "breaks off"), (b'{"data": [', "no usage"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_no_usage_is_set_aside_and_said_to_be_none(payload, said):
+    decoded = decode_queue(payload)
+    assert (decoded.records, len(decoded.bad), decoded.complete) == ([], 1, False)
+    assert said in decoded.fault
+
+
+def test_null_is_an_empty_queue():
+    assert decode_queue(b"null") == Decoded(records=[], bad=[])
 
 
 @pytest.mark.parametrize("rest", [b" x", b"[]", b"\0", b"<!-- 12 ms -->"])
@@ -1140,23 +1149,32 @@ def test_a_detail_tells_of_a_snapshot_around_it_when_it_is_bad():
 
 def test_json_lines_hold_items_or_arrays_of_them():
     lines = [
-        dumped(item(model="a")), b"\n", b"  ", dumped([item(model="b"), item(model="c")]) + b"\n", b"not JSON\n",
-        dumped({"refresh": True}), b'{"timestamp": "2026-', dumped(item(model="d")) + b"\r\n",
+        dumped(item(model="a")) + b"\n", b"\n", b"  \n", dumped([item(model="b"), item(model="c")]) + b"\n",
+        b"not JSON\n", dumped({"refresh": True}) + b"\n", b'{"timestamp": "2026-\n',
+        dumped(item(model="d")) + b"\r\n",
     ]  # fmt: skip
-    (read,) = decode_lines(iter(lines))
+    (read,) = decode_answer(b"".join(lines))
     assert [r.labels.model for r in read.records] == ["a", "b", "c", "d"]
     assert len(read.bad) == 2
+    assert not read.complete
 
 
 def test_json_lines_are_handed_on_in_chunks():
-    lines = [dumped(item(model=str(i))) for i in range(5)]
-    assert [[r.labels.model for r in p.records] for p in decode_lines(iter(lines), chunk=2)] == [
-        ["0", "1"],
-        ["2", "3"],
-        ["4"],
-    ]
-    pieces = list(decode_lines(iter([b"bad", lines[0], b"bad", lines[1], lines[2]]), chunk=2))
-    assert [(len(p.records), len(p.bad)) for p in pieces] == [(1, 1), (1, 1), (1, 0)]
+    lines = [dumped(item(model=str(i))) + b"\n" for i in range(5)]
+    parts = list(decode_answer(b"".join(lines), chunk=2))
+    assert [[r.labels.model for r in p.records] for p in parts] == [["0", "1"], ["2", "3"], ["4"]]
+    assert parts[-1].complete
+
+
+def test_equal_records_of_one_answer_are_so_many_and_lines_that_are_apart_are_one():
+    line = dumped(item(model="a"))
+    (array,) = decode_answer(b"[%b,%b]" % (line, line))
+    (answer,) = decode_answer(line + b"\n" + line)
+    (apart,) = decode_answer(line + b"\n" + line, lines_apart=True)
+    (arrays,) = decode_answer(b"[%b,%b]\n[%b]" % (line, line, line), lines_apart=True)
+    assert [[r.ordinal for r in one.records] for one in (array, answer, apart, arrays)] == [
+        [0, 1], [0, 1], [0, 0], [0, 1, 0]
+    ]  # fmt: skip
 
 
 # -- what is set aside ---------------------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def test_passes_and_quarantine_go_by_age_and_the_last_pass_stays(books, recent):
     books.ask("UPDATE usage.quarantine SET first_seen_at = first_seen_at - interval '40 days'")
     fresh, stored = books.ask("SELECT * FROM usage_api.v1_freshness"), books.ask("SELECT * FROM usage_api.v1_records")
     done = maintain.maintain(books.engine, Retention(quarantine_days=39, runs_days=39))
-    assert done.deleted == {"quarantine": 1, "runs": 3, "batches": 0}
+    assert done.deleted == {"quarantine": 1, "runs": 3, "empty_runs": 0, "batches": 0}
     assert set(done.left.values()) == {0}
     assert books.ask("SELECT * FROM usage_api.v1_freshness") == fresh
     assert books.ask("SELECT * FROM usage_api.v1_records") == stored
@@ -259,12 +259,29 @@ def test_a_run_does_so_much_and_says_what_is_left(books, recent, monkeypatch):
         for _ in range(8):
             books.sync(simulator)
     books.ask(AGED)
+    books.ask("UPDATE usage.sync_run SET pulled = 1")  # those that found nothing go sooner
     runs = Retention(runs_days=39)
     assert maintain.maintain(books.engine, runs, dry_run=True).deleted["runs"] == 7
     first = maintain.maintain(books.engine, runs)
     assert (first.deleted["runs"], first.left["runs"]) == (4, 3)
     second = maintain.maintain(books.engine, runs)
     assert (second.deleted["runs"], second.left["runs"]) == (3, 0)
+
+
+def test_passes_that_found_nothing_go_after_a_day_and_the_last_of_each_kind_stays(books, recent):
+    with proxy("queue", recent[:10]) as simulator:
+        for _ in range(5):
+            books.sync(simulator)
+        for _ in range(2):
+            books.sync(simulator, url="http://127.0.0.1:1")
+    books.ask("UPDATE usage.sync_run SET started_at = started_at - interval '2 days', "
+              "finished_at = finished_at - interval '2 days'")  # fmt: skip
+    fresh = books.ask("SELECT * FROM usage_api.v1_freshness")
+    assert maintain.maintain(books.engine, Retention()).deleted["empty_runs"] == 3
+    assert books.ask("SELECT pulled, error IS NULL FROM usage.sync_run ORDER BY run_id") == [
+        (10, True), (0, True), (0, False), (0, False),
+    ]  # fmt: skip
+    assert books.ask("SELECT * FROM usage_api.v1_freshness") == fresh
 
 
 # -- the command ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from support import KEY, Books, calls, proxy
 
-from worker import database, traffic
+from worker import traffic
 
 CHANNEL_FIELDS = {
     "channel_id", "upstream", "channel", "kind", "group", "configured_name", "configured", "linked_to",
@@ -195,14 +195,6 @@ def test_linked_channels_are_one_from_then_on(filled):
     assert "itself" in sentence(run(filled, "channels", "link", "local-vllm", "OpenRouter", code=2))
     assert "itself" in sentence(run(filled, "channels", "link", "local-vllm", "local-vllm", code=2))
     assert run(filled, "verify").stdout == "rollups and records agree\n"
-
-
-def test_a_link_while_a_worker_is_there_says_so_and_moves_nothing(filled):
-    before = filled.dump()
-    with database.upstream_lock(filled.engine, "default"):
-        said = sentence(run(filled, "channels", "link", "OpenRouter", "local-vllm", code=75))
-    assert "another worker" in said
-    assert filled.dump() == before
 
 
 def test_a_rate_is_stored_exactly(filled):

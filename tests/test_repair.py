@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections import Counter
 from contextlib import ExitStack
@@ -15,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
-from support import KEY, RENDERINGS, SEED, SELECT_WAITING, Books, calls, proxy, wait_until
+from support import KEY, QUICK, RENDERINGS, SEED, SELECT_WAITING, Books, calls, proxy, wait_until
 
 from worker import database, decode, repair, rollup, roster, store, sync, traffic
 from worker.config import Upstream
-from worker.errors import BusyError, UsageError
+from worker.errors import UsageError
 from worker.load import PassResult
 from worker.source import Source
 from worker.traffic import CREDENTIALS, Traffic
@@ -356,7 +358,7 @@ def test_a_pass_that_dies_between_two_batches_leaves_true_sums_and_the_next_run_
 
     def dying(connection, rows):
         if len(moved) == 2:
-            raise KeyboardInterrupt
+            raise RuntimeError("foreseen by nobody")
         moved.append(rows)
         move(connection, rows)
 
@@ -366,8 +368,8 @@ def test_a_pass_that_dies_between_two_batches_leaves_true_sums_and_the_next_run_
         simulator.clear_overrides()
         with monkeypatch.context() as patched:
             patched.setattr(store, "move", dying)
-            with pytest.raises(KeyboardInterrupt):
-                books.sync(simulator)
+            result = books.sync(simulator)
+        assert (result.exit_code, "RuntimeError: foreseen by nobody" in result.error) == (1, True)
         assert sum(n for name, n in booked(books).items() if name != "unknown") == sum(map(len, moved)) > 0
         books.balance()
         if again == "a pass":
@@ -768,13 +770,63 @@ def test_a_channel_without_records_can_be_linked(books):
         books.require_exactly(on(calls(300), "OpenRouter", "local-vllm", "local-vllm"))
 
 
-def test_nothing_is_linked_while_a_worker_is_at_the_upstream(books):
+def test_what_was_made_ready_before_a_link_is_booked_by_it_all_the_same(books):
     with proxy("queue", calls(300)) as simulator:
         books.sync(simulator)
-        before = books.dump()
-        with database.upstream_lock(books.engine, "default"), pytest.raises(BusyError):
-            link(books, "OpenRouter", "local-vllm")
-        assert books.dump() == before
+    loader = books.loader()
+    payload = json.dumps([traffic.queue_item(call) for call in calls(600)[300:]]).encode()
+    decoded = decode.decode_queue(payload)
+    batch = loader.prepare(decoded)
+    assert link(books, "OpenRouter", "local-vllm") > 0
+    result = PassResult(upstream="default")
+    loader.commit("made ready before", batch, result)
+    assert (result.pulled, result.inserted, result.duplicates) == (300, 300, 0)
+    books.require_exactly(on(calls(600), "OpenRouter", "local-vllm", "local-vllm"))
+    loader.commit("made ready before", batch, result)
+    assert result.replayed == 1
+
+
+def test_what_is_looked_at_again_while_a_link_is_made_is_booked_by_it_all_the_same(books, monkeypatch):
+    """Each step of a repair is over before the link, or begins after it."""
+    with proxy("queue", calls(600)) as simulator:
+        books.sync(simulator)
+    loader, linked = books.loader(), []
+    store_move, linking = store.move, []
+
+    def move(connection, rows):
+        if not linking:
+            linking.append(threading.Thread(target=lambda: linked.append(link(books, "OpenRouter", "local-vllm"))))
+            linking[0].start()
+            books.wait_until_it_waits()
+        store_move(connection, rows)
+
+    monkeypatch.setattr(store, "move", move)
+    repair.resolve_again(loader, everything=True)
+    linking[0].join()
+    assert linked[0] > 0
+    books.require_exactly(on(calls(600), "OpenRouter", "local-vllm", "local-vllm"))
+
+
+def test_links_at_any_moment_beside_a_service_and_imports_leave_nothing_behind(books, tmp_path):
+    """Batches are prepared before a link and stored after it all the time here."""
+    file = tmp_path / "export.jsonl"
+    file.write_text("\n".join(json.dumps(traffic.queue_item(call)) for call in calls(3000)[1000:]))
+    small = {**QUICK, "WORKER__UPSTREAM__0__QUEUE_COUNT": "20"}
+    with proxy("queue", calls(200)) as simulator, books.starting(simulator, "run", **small) as service:
+        wait_until(lambda: books.records() == 200, "it works")
+        simulator.push(calls(2000)[200:])
+        with books.starting(None, "import", "--upstream", "default", str(file)) as importing:
+            for was, now in (("OpenRouter", "local-vllm"), ("old", "OpenRouter")):
+                before = books.records()
+                wait_until(lambda before=before: books.records() > before, "more of them are stored")
+                linked = books.worker(None, "channels", "link", was, now)
+                assert linked.code == 0, linked.stderr
+            assert importing.wait().code == 0, importing.wait().stderr
+        wait_until(lambda: books.records() == 3000, "all of them are stored")
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.wait().code == 0
+    books.require_exactly(on(calls(3000), "OpenRouter", "local-vllm", "local-vllm"))
+    assert books.worker(None, "verify").code == 0
 
 
 def test_a_link_that_fails_on_its_way_moves_nothing(books, monkeypatch):

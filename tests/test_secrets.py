@@ -185,9 +185,11 @@ def test_an_odd_answer_of_the_queue_leaves_no_key_anywhere(books, answer):
     with proxy("queue") as simulator:
         simulator.override("usage-queue", ODD_ANSWERS[answer])
         finished = said.worker(simulator, "sync", "--once")
-        assert finished.code in (4, 6)
+        assert finished.code in (0, 4, 6)
         said.worker(simulator, "quarantine", "list")
-    assert books.journal() == []
+    for kept in books.journal():  # an answer that cannot be read stays as it came, and only its owner may look
+        assert (kept.suffix, kept.stat().st_mode & 0o777) == (".unread", 0o600)
+        kept.unlink()
     assert leaks({**said.texts, **tables(books), **files(books.folder)}) == []
 
 

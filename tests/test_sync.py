@@ -359,7 +359,8 @@ def test_a_page_in_the_place_of_an_answer_is_an_error_and_loses_nothing(books):
     with proxy("queue", calls(300)) as simulator:
         simulator.fail_next("/usage-queue", Fault(html=True))
         result = books.sync(simulator)
-        assert (result.exit_code, result.inserted, simulator.queued) == (4, 0, 300)
+        assert (result.exit_code, result.inserted, simulator.queued) == (4, 300, 0)
+        assert "kept as" in result.error
         assert books.sync(simulator).exit_code == 0
         books.require_exactly(calls(300))
 

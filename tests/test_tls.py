@@ -7,11 +7,12 @@ import shutil
 import ssl
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trustme
-from support import KEY, calls, proxy
+from support import KEY, calls, popped, proxy, snapshot_of
 
 from worker import doctor
 from worker.config import Database, Upstream, load
@@ -85,8 +86,8 @@ def upstream(simulator, **more):
 def refused(simulator, *words, **more):
     """Every question is refused for want of trust, and nobody reads one."""
     with Source(upstream(simulator, **more)) as asks:
-        for ask in (asks.statistics_enabled, lambda: asks.mapping("auth-files"), asks.snapshot, asks.pop,
-                    asks.offers_snapshot):  # fmt: skip
+        pop, read = partial(popped, asks), partial(snapshot_of, asks)
+        for ask in (asks.statistics_enabled, lambda: asks.mapping("auth-files"), read, pop, asks.offers_snapshot):
             with pytest.raises(UpstreamUntrusted) as failed:
                 ask()
             for word in words:
@@ -110,7 +111,7 @@ def test_a_private_authority_is_believed_when_it_is_named(ours, files):
     with Witness(serving(ours)) as simulator, Source(upstream(simulator, ca_file=files["ca"])) as asks:
         simulator.push(calls(10))
         assert asks.statistics_enabled() is True
-        assert asks.pop().count(b'"timestamp"') == 10
+        assert popped(asks).count(b'"timestamp"') == 10
         assert simulator.seen[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
@@ -158,7 +159,7 @@ def test_a_certificate_that_the_proxy_asks_for_is_shown(ours, files, more):
     with Witness(serving(ours, clients=ours)) as simulator:
         with Source(upstream(simulator, ca_file=files["ca"], **given)) as asks:
             assert asks.statistics_enabled() is True
-            assert asks.pop() == b"[]"
+            assert popped(asks) == b"[]"
         assert len(simulator.seen) == 2
 
 

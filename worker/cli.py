@@ -6,13 +6,12 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from worker import (
     __version__,
@@ -21,6 +20,7 @@ from worker import (
     demo,
     doctor,
     intake,
+    lease,
     log,
     maintain,
     register,
@@ -37,6 +37,7 @@ from worker.manage import channels_app, keys_app
 from worker.manage_prices import prices_app, reprice
 from worker.options import Json, Since, Until, UpstreamName, day
 from worker.report_command import print_figures, report_command
+from worker.safe_text import sentence, traceback_of
 from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
 from worker.stopping import on_signal
@@ -65,11 +66,42 @@ app.command("report")(report_command)
 def main() -> None:
     """Run the command line; every error of ours becomes a sentence and its exit code."""
     spare_collector()
+    stdout: object = sys.stdout
+    if isinstance(stdout, TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
     try:
-        app()
+        code = app(standalone_mode=False)
     except WorkerError as e:
-        sys.stderr.write(f"worker: {e}\n")
-        raise SystemExit(e.exit_code) from None
+        _complain(*e.sentences)
+        code = e.exit_code
+    except typer.TyperException as e:
+        _refuse(e)
+        code = e.exit_code
+    except typer.Abort:
+        _complain("aborted")
+        code = 1
+    except Exception:  # noqa: BLE001  # what nobody foresaw is shown whole, and safely
+        sys.stderr.write(f"worker: this should not happen, please report it:\n{traceback_of(*sys.exc_info())}\n")
+        code = 1
+    raise SystemExit(code)
+
+
+def _complain(*sentences: str) -> None:
+    """Write sentences to stderr, each in one line, whatever foreign words are in them."""
+    text = "\n  ".join(map(sentence, sentences))
+    sys.stderr.write(f"worker: {text}\n")
+
+
+def _refuse(error: typer.TyperException) -> None:
+    """Say what is wrong with the command line, whose words may be anything."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    said = error.format_message()
+    if context is not None and said == context.get_help():  # nothing was asked for
+        sys.stderr.write(f"{said}\n")
+        return
+    if context is not None:
+        sys.stderr.write(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n")
+    sys.stderr.write(f"Error: {sentence(said)}\n")
 
 
 def _version(wanted: bool) -> None:
@@ -142,13 +174,9 @@ def import_command(
         if not file.is_file():
             raise UsageError(f"{file} is not a file")
     name = upstream or (settings.upstream[0].name if len(settings.upstream) == 1 else "default")
-    bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f} records"),
-        TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
-    )  # fmt: skip
+    bar, advance = show.progress(f"importing as {name}")
     with database.opened(settings) as engine, bar:
-        task = bar.add_task(f"importing as {name}", total=None)
-        result = intake.import_files(settings, engine, name, files, lambda done: bar.update(task, completed=done))
+        result = intake.import_files(settings, engine, name, files, advance)
     _print_passes([result], as_json=as_json)
     _exit_with([result])
 
@@ -292,7 +320,7 @@ def doctor_command(as_json: Json = False) -> None:
         amiss = [f for f in findings if f.level != "ok"]
         for finding in amiss:
             where = f" ({finding.upstream})" if finding.upstream else ""
-            show.say(f"{finding.level}: {finding.check}{where}: {finding.what}\n  {finding.remedy}")
+            show.say(f"{finding.level}: {finding.check}{where}: {finding.what}", f"  {finding.remedy}")
         show.say(f"{len(findings) - len(amiss)} of {len(findings)} checks are well")
     raise typer.Exit(next((f.exit_code for f in findings if f.level == "error"), 0))
 
@@ -308,10 +336,11 @@ def status(
     with database.opened(configured()) as engine:
         rows = report.freshness(engine)
         with database.transaction(engine) as connection:
-            held = database.holders(connection, [database.consumer(row["upstream"]) for row in rows])
+            held = lease.holders(connection, [database.consumer(row["upstream"]) for row in rows])
     for row in rows:
         holder = held.get(database.consumer(row["upstream"]))
-        row["served_by"], row["served_since"] = holder or (None, None)
+        row["served_by"] = f"{holder.host} (process {holder.pid})" if holder else None
+        row["served_since"] = holder.since if holder else None
     if as_json:
         show.json_document(rows)
     elif rows:
@@ -422,7 +451,7 @@ def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> No
                 "(retention.records_days), so these may have been counted before"
             )
         if result.error:
-            sys.stderr.write(f"worker: {result.upstream}: {result.error}\n")
+            _complain(f"{result.upstream}: {result.error}")
 
 
 def _exit_with(results: Iterable[PassResult]) -> None:
@@ -445,7 +474,11 @@ def _difference(difference: rollup.Difference) -> dict[str, Any]:
 
 
 def _stale(rows: Sequence[dict[str, Any]], max_age: float) -> int:
-    """Return 1 when an upstream's last success is missing or older than `max_age` seconds."""
+    """Return 1 when an upstream's last success is missing or older than `max_age` seconds, or not yet to be.
+
+    What a clock that was far ahead has noted says nothing.
+    """
+    early_s = store.FUTURE.total_seconds()
     at = datetime.now(UTC)
     ages = [(at - row["last_success_at"]).total_seconds() if row["last_success_at"] else None for row in rows]
-    return int(not ages or any(age is None or age > max_age for age in ages))
+    return int(not ages or any(age is None or not -early_s <= age <= max_age for age in ages))

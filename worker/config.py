@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker import conninfo
 from worker.errors import ConfigError
 
 PREFIX = "WORKER_"
@@ -49,7 +50,6 @@ NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
 """WORKER_CONFIG is read beforehand; the others Kubernetes sets beside a Service called `worker`."""
 
 HEADER_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
-HOSTS = re.compile(r"(?:(?:\[[0-9A-Fa-f:.]*\]|[^:/?#@\[\],]*)(?::\d{1,5})?,?)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"
 CLOCK = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$"
@@ -135,9 +135,8 @@ class Database(Section):
     @field_validator("url")
     @classmethod
     def _postgres(cls, url: SecretStr) -> SecretStr:
-        scheme = url.get_secret_value().partition("://")[0]
-        if scheme not in ("", "postgres", "postgresql", "postgresql+psycopg"):
-            raise ValueError("must begin with postgres://, postgresql:// or postgresql+psycopg://")
+        if url.get_secret_value():
+            conninfo.checked(url.get_secret_value())
         return url
 
 
@@ -236,7 +235,7 @@ class Retention(Section):
 
     records_days: Annotated[int, Field(ge=0, le=36_500), AfterValidator(_whole_months)] = 0
     quarantine_days: Annotated[int, Field(ge=0, le=36_500)] = 0
-    runs_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    runs_days: Annotated[int, Field(ge=0, le=36_500)] = 90
 
 
 class Security(Section):
@@ -342,33 +341,17 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     try:
         return Config(**tree)
     except ValidationError as e:
-        raise ConfigError("\n".join(_explain(e, origin, path))) from None
+        raise ConfigError(*_explain(e, origin, path)) from None
 
 
 def masked(config: Config) -> dict[str, Any]:
     """Return the effective configuration with every secret masked, ready for JSON."""
     shown: dict[str, Any] = config.model_dump(mode="json")
-    shown["database"]["url"] = _mask_url(config.database.url.get_secret_value())
+    shown["database"]["url"] = conninfo.mask(config.database.url.get_secret_value())
     shown["security"]["pepper"] = "***" if config.security.pepper.get_secret_value() else ""
     for upstream in shown["upstream"]:
         upstream["key"] = "***"
     return shown
-
-
-def _mask_url(url: str) -> str:
-    """Show a database URL without password and query; one that is not plain to read is not shown at all."""
-    if not url:
-        return ""
-    scheme, _, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user = re.match(r"[^:/?#]*", credentials)
-    address, query, _ = place.partition("#")[0].partition("?")
-    hosts, slash, name = address.partition("/")
-    plain = HOSTS.fullmatch(hosts) and user and (user.end() == len(credentials) or credentials[user.end()] == ":")
-    if not plain:
-        return f"{scheme}://***"
-    shown = f"{user[0]}:***@" if at and user and user[0] else ""
-    return f"{scheme}://{shown}{hosts}{slash}{name}{'?***' if query else ''}"
 
 
 def _config_file(file: Path | None, env: Mapping[str, str]) -> Path | None:

@@ -4,55 +4,42 @@ from __future__ import annotations
 
 import importlib.resources
 import secrets
-from collections.abc import Generator, Iterable
+import threading
+import weakref
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
-from hashlib import blake2b, sha256
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, cast
+from uuid import UUID
 
 import psycopg
 import sqlalchemy
+import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
 
+from worker import conninfo, lease, session
 from worker.config import Config
 from worker.embedded import EmbeddedPostgres
 from worker.errors import (
-    BusyError,
     ConfigError,
-    DatabaseAwayError,
     DatabaseError,
+    DatabaseUnusableError,
     NewerSchemaError,
     NoSchemaError,
-    RefusedError,
-    TransientDatabaseError,
 )
+from worker.lease import Lease, Renewal
+from worker.session import LONG, SHORT, Deadlines
+from worker.sqlstate import DRIVER_ERRORS, READ_ONLY, raise_ours
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 HEAD = "0012"
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-
-TRANSIENT = (
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.LockNotAvailable,
-)
-
-REFUSED = (
-    psycopg.DataError,
-    psycopg.errors.CheckViolation,
-    psycopg.errors.NotNullViolation,
-    psycopg.errors.ProgramLimitExceeded,
-)
-
-MISSING = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.InvalidSchemaName,
-)
 
 EMBEDDED_NAME = "usage"
 CREATE_DATABASE = "CREATE DATABASE usage"
@@ -71,21 +58,13 @@ SELECT EXISTS (
 )
 """
 OWN_TOGETHER = "SET LOCAL ROLE usage_owner"
-LOCK = "SELECT pg_try_advisory_xact_lock(%s)"
-KEEP_ALIVE = """
-SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '30', true),
-       set_config('tcp_keepalives_interval', '10', true), set_config('tcp_keepalives_count', '3', true)
+SELECT_WORKS = """
+SELECT (SELECT version_num FROM usage.schema_version),
+       pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean
 """
-SELECT_HOLDERS = """
-SELECT key, coalesce(host(a.client_addr), 'local'), a.xact_start
-FROM pg_locks AS l
-JOIN pg_stat_activity AS a USING (pid)
-CROSS JOIN LATERAL (SELECT l.classid::bigint << 32 | l.objid::bigint AS key) AS k
-WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted AND key = ANY(%s)
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-"""
-SELECT_NOTHING = "SELECT 1"
-IN_UTC = "SET TIME ZONE 'UTC'"
+
+_RENEWALS: weakref.WeakKeyDictionary[Engine, Renewal] = weakref.WeakKeyDictionary()
+_STARTING = threading.Lock()
 
 
 @contextmanager
@@ -99,7 +78,7 @@ def opened(config: Config) -> Generator[Engine]:
     """
     url = config.database.url.get_secret_value()
     if url:
-        engine = connect(spelled(url))
+        engine = connect(url)
         try:
             yield engine
         finally:
@@ -126,68 +105,92 @@ def opened_to_change(config: Config) -> Generator[Engine]:
         yield engine
 
 
-def spelled(url: str) -> str:
-    """Return `url` in the spelling SQLAlchemy takes for psycopg 3, whichever of the three was given."""
-    return f"postgresql+psycopg://{url.partition('://')[2]}"
-
-
 def connect(url: str) -> Engine:
-    """Return an engine for `url` (a postgresql+psycopg:// URL). Nothing is opened yet."""
+    """Return an engine for `url`, a URL that libpq reads. Nothing is opened yet."""
     engine = sqlalchemy.create_engine(
-        url,
+        "postgresql+psycopg://",
+        creator=partial(session.connect, conninfo.spelled(url)),
         pool_size=4,
         max_overflow=60,  # one for each proxy that a service serves at the same time
         pool_pre_ping=True,
-        connect_args={
-            "application_name": "usage-worker",
-            "connect_timeout": 10,
-            "prepare_threshold": None,  # a pooler may give each transaction another connection
-        },
+        use_native_hstore=False,  # there is none to look for
     )
-    event.listen(engine, "connect", _in_utc)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "checkin", _end)
     return engine
 
 
-def _in_utc(connection: Connection, _: object) -> None:
-    """Set a new connection's time zone; not by a start-up option, which poolers refuse."""
-    connection.execute(IN_UTC)
-    connection.commit()
+def _begin(connection: sqlalchemy.Connection) -> None:
+    deadlines = connection.get_execution_options().get("deadlines", session.LONG)
+    try:
+        session.begin(_driver(connection), deadlines)
+    except DRIVER_ERRORS as e:  # the pool does not hear of it otherwise, and would try to undo what was begun
+        connection.invalidate(e)
+        raise
+
+
+def _end(connection: Connection | None, _: object) -> None:
+    if connection is not None:
+        session.end(connection)
 
 
 @contextmanager
-def transaction(engine: Engine) -> Generator[Connection]:
+def transaction(engine: Engine, deadlines: Deadlines = LONG) -> Generator[Connection]:
     """Open one transaction on the driver's own connection: committed at the end, undone by an exception.
 
+    Args:
+        engine: the database.
+        deadlines: how long it may be held up.
+
     Raises:
-        DatabaseError: PostgreSQL cannot be reached, the connection was lost, or there is no schema yet.
+        DatabaseError: PostgreSQL cannot be reached, the connection was lost, it does not work, or there is no schema
+            yet.
+        RefusedError: it does not take a value.
     """
-    with begun(engine) as connection:
+    with begun(engine, deadlines) as connection:
         yield _driver(connection)
 
 
 @contextmanager
-def begun(engine: Engine) -> Generator[sqlalchemy.Connection]:
+def begun(engine: Engine, deadlines: Deadlines = LONG) -> Generator[sqlalchemy.Connection]:
     """Do the same with SQLAlchemy's connection, for composed queries."""
+    failed: BaseException | None = None
     try:
-        with engine.begin() as connection:
-            yield connection
-    except (DBAPIError, psycopg.Error) as e:
-        _raise_ours(e)
+        with engine.execution_options(deadlines=deadlines).begin() as connection:
+            try:
+                yield connection
+            except BaseException as e:
+                failed = e
+                raise
+    except DRIVER_ERRORS as e:  # where the connection was lost, undoing failed, too: why it was lost came before
+        raise_ours(failed if isinstance(failed, DRIVER_ERRORS) else e)
+
+
+def check_writable(engine: Engine) -> None:
+    """Make sure that the database works: it can be reached, has this program's schema, and takes writes.
+
+    Raises:
+        DatabaseError: it does not, and why. A full disk is found out by the first pass, not by this.
+    """
+    with transaction(engine, SHORT) as connection:
+        row = connection.execute(SELECT_WORKS).fetchone()
+    version, read_only = row or (None, False)
+    if version != HEAD:
+        raise NoSchemaError(f"the schema is at version {version}, this program's is {HEAD}: run `worker migrate`")
+    if read_only:
+        raise DatabaseUnusableError(f"PostgreSQL: {READ_ONLY}")
 
 
 class Lock:
-    """A lock between workers, held by an open transaction on a connection of its own.
+    """A lease that is held from `acquire` to `release`, and renewed meanwhile; see `worker.lease`.
 
-    A transaction and not a session, so that it also holds behind a pooler that hands out connections by transaction;
-    it looks at nothing, so that it keeps no row from being cleaned up. It is let go when its holder is, in whatever
-    way: a machine that vanishes is given up after about a minute.
+    Who holds it and loses it, since its renewals did not reach PostgreSQL for a while, is told by the next `acquire`.
     """
 
     def __init__(self, engine: Engine, name: str) -> None:
         """Name the lock; nothing is held yet."""
         self._engine = engine
-        self._key = _key(name)
-        self._connection: Connection | None = None
+        self._lease = Lease(name)
 
     def acquire(self) -> bool:
         """Take the lock, or find that it is still held; return whether it is ours.
@@ -195,79 +198,59 @@ class Lock:
         Raises:
             DatabaseError: PostgreSQL cannot be reached.
         """
-        if self._still_held():
-            return True
         try:
-            pooled = self._engine.connect()
-            connection = _driver(pooled)
-            pooled.detach()  # it is no connection of the pool's
-            connection.execute(KEEP_ALIVE)
-            row = connection.execute(LOCK, [self._key]).fetchone()
-        except (DBAPIError, psycopg.Error) as e:
-            _raise_ours(e)
-        if row is not None and row[0]:
-            self._connection = connection
-            return True
-        connection.close()
-        return False
+            ours = self._take()
+        except NoSchemaError:  # its table comes with the schema that a pass brings first
+            upgrade(self._engine)
+            ours = self._take()
+        if ours:
+            _renewal(self._engine).begin(self._lease)
+        else:
+            _renewal(self._engine).end(self._lease)
+        return ours
+
+    def _take(self) -> bool:
+        with _each_by_itself(self._engine) as connection:
+            return self._lease.take(connection)
 
     def release(self) -> None:
-        """Let the lock go, whatever state its connection is in."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(psycopg.Error):
-                connection.rollback()  # here, and not some time after the server has seen the connection end
-            connection.close()
+        """Let the lock go; where PostgreSQL cannot be told, it is free when it expires."""
+        _renewal(self._engine).end(self._lease)
+        with suppress(DatabaseError), _each_by_itself(self._engine) as connection:
+            self._lease.give_back(connection)
 
-    def _still_held(self) -> bool:
-        if self._connection is None:
-            return False
+
+@contextmanager
+def _each_by_itself(engine: Engine) -> Generator[Connection]:
+    """Open a connection on which each statement is a transaction: none is left open, whoever stops in between."""
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield _driver(connection)
+    except DRIVER_ERRORS as e:
+        raise_ours(e)
+
+
+def _renewal(engine: Engine) -> Renewal:
+    """Return the one that renews the leases of this process in that database."""
+    weak = weakref.ref(engine)  # which it does not keep
+
+    def renew(holders: Sequence[UUID]) -> None:
+        there = weak()
+        if there is None:
+            return
         try:
-            self._connection.execute(SELECT_NOTHING)
-        except psycopg.Error:
-            self.release()
-            return False
-        return True
+            with _each_by_itself(there) as connection:
+                lease.renew(connection, holders)
+        except DatabaseError as e:  # the next renewal may come in time
+            log.debug("lease.not_renewed", reason=str(e))
 
-
-def _key(name: str) -> int:
-    return int.from_bytes(blake2b(f"usage-worker:{name}".encode(), digest_size=8).digest(), signed=True)
+    with _STARTING:
+        return _RENEWALS.setdefault(engine, Renewal(renew))
 
 
 def consumer(upstream: str) -> str:
     """Return the name of the lock that the one worker holds which reads a proxy's queue."""
     return f"{upstream}:consumer"
-
-
-class Holder(NamedTuple):
-    """Who holds a lock: the address it came from (`local`: through a socket), and since when."""
-
-    address: str
-    since: datetime | None
-
-
-def holders(connection: Connection, names: Iterable[str]) -> dict[str, Holder]:
-    """Return who holds which of these locks; no entry for one that nobody holds."""
-    by_key = {_key(name): name for name in names}
-    found = connection.execute(SELECT_HOLDERS, [list(by_key)])
-    return {by_key[key]: Holder(address, since) for key, address, since in found}
-
-
-@contextmanager
-def upstream_lock(engine: Engine, upstream: str) -> Generator[None]:
-    """Hold the lock of one upstream while the block runs: a pass over it, or a change of what passes book on.
-
-    Raises:
-        BusyError: another worker holds it.
-        DatabaseError: PostgreSQL cannot be reached.
-    """
-    lock = Lock(engine, upstream)
-    if not lock.acquire():
-        raise BusyError(f"another worker holds the upstream {upstream!r}; this one stands by")
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def migrate(url: str) -> None:
@@ -298,8 +281,8 @@ def upgrade(engine: Engine) -> bool:
             own_together(connection)
             settings.attributes["connection"] = connection
             command.upgrade(settings, "head")
-    except DBAPIError as e:
-        _raise_ours(e)
+    except DRIVER_ERRORS as e:
+        raise_ours(e)
     return True
 
 
@@ -413,22 +396,3 @@ def _driver(connection: sqlalchemy.Connection) -> Connection:
 
 def _known_versions() -> set[str]:
     return {p.name.partition("_")[0] for p in (migrations_dir() / "versions").glob("[0-9]*.py")}
-
-
-def _raise_ours(error: DBAPIError | psycopg.Error) -> NoReturn:
-    """Raise a DatabaseError where PostgreSQL or its schema is not there, else the driver's own error: it is a bug."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, TRANSIENT):
-        raise TransientDatabaseError(f"PostgreSQL: {str(cause).strip()}") from error
-    if isinstance(cause, REFUSED):
-        raise RefusedError(f"PostgreSQL refuses it: {cause.diag.message_primary or type(cause).__name__}") from error
-    if isinstance(cause, (psycopg.OperationalError, psycopg.InterfaceError)):
-        raise DatabaseAwayError(f"PostgreSQL: {str(cause).strip()}") from error
-    if isinstance(cause, psycopg.errors.InsufficientPrivilege):
-        raise DatabaseError(
-            f"PostgreSQL: {str(cause).strip()}. The worker needs the rights of usage_writer, a migration those of the "
-            "schema's owner; reports need usage_reader."
-        ) from error
-    if isinstance(cause, MISSING):
-        raise NoSchemaError("this database has no usage tables, or old ones: run `worker migrate`") from error
-    raise error

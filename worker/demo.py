@@ -47,8 +47,9 @@ def run(*, keep: bool, passed: ShowPasses, reported: ShowFigures) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     if keep:
         show.say(
-            f"\nEverything is still in {folder}. Look at it again with\n  WORKER_DATA_DIR={folder} worker report models"
-        )
+            "", f"Everything is still in {folder}. Look at it again with",
+            f"  WORKER_DATA_DIR={folder} worker report models",
+        )  # fmt: skip
 
 
 def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> None:
@@ -59,12 +60,12 @@ def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> Non
         show.say(f"A simulated CLIProxyAPI {proxy.version} listens on {proxy.url}; PostgreSQL starts in {folder}.")
         with database.opened(config) as engine:
             for calls in (FIRST_CALLS, MORE_CALLS):
-                show.say(f"\n{calls} requests go through the proxy, then `worker sync --once`:")
+                show.say("", f"{calls} requests go through the proxy, then `worker sync --once`:")
                 proxy.push(traffic.generate(calls))
                 passed([sync.sync_once(config, engine, upstream)])
-            show.say("\n`worker report channels`:")
+            show.say("", "`worker report channels`:")
             reported(report.figures(engine, "channels"))
             with database.transaction(engine) as connection:
                 if any(rollup.differences(connection, ZoneInfo("UTC"), None, None)):
                     raise VerifyError("rollups and records disagree; please report this")
-            show.say("\n`worker verify`: rollups and records agree.")
+            show.say("", "`worker verify`: rollups and records agree.")

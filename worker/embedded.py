@@ -309,7 +309,8 @@ class EmbeddedPostgres:
             if time.monotonic() > until or (self._server and self._server.poll() is not None):
                 end = self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
                 left = f" (processes there: {alive})" if (alive := self.processes()) else ""
-                raise EmbeddedPostgresError(f"PostgreSQL did not start{left}; mend what {self.log} says:\n{end}")
+                said = f"PostgreSQL did not start{left}; mend what {self.log} says:"
+                raise EmbeddedPostgresError(said, *end.splitlines())
             if self._server is None and not self.processes():  # what is left of a killed server ends first
                 self._launch()
             time.sleep(0.02)
@@ -365,7 +366,8 @@ class EmbeddedPostgres:
         try:
             failed, said = _run(self._account, bindir / "initdb", "-D", building, *options)
             if failed:
-                raise EmbeddedPostgresError(f"initdb failed in {self.base}; mend what it says:\n{said[-1500:]}")
+                why = f"initdb failed in {self.base}; mend what it says:"
+                raise EmbeddedPostgresError(why, *said[-1500:].splitlines())
             building.rename(self.data)  # over an empty folder, if there is one
         finally:
             shutil.rmtree(building, ignore_errors=True)

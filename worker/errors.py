@@ -15,11 +15,14 @@ WorkerError                      the base; its exit_code is the process's
 ├── DatabaseError           5    unreachable, or not as it should be
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
 │   ├── DatabaseAwayError        no connection
+│   ├── DatabaseUnusableError    it is there and does not work: read-only, full, shut to us, not UTF-8
+│   │   └── BatchRefusedError    it takes nothing of a batch, for a reason that lies in no record
 │   ├── NewerSchemaError         a schema that this program does not know
 │   └── NoSchemaError            there are no tables of ours yet
 ├── DatasetError            1    price lists that were asked for cannot be had
 ├── RefusedError            1    PostgreSQL does not take a value
 ├── JournalError            1    the folder that keeps payloads cannot be written
+├── InternalError           1    an error that this list does not know: a defect of the worker
 ├── VerifyError             7    rollups and records disagree
 └── BusyError              75    another worker holds this upstream
 """
@@ -33,9 +36,18 @@ NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class WorkerError(Exception):
-    """A failure with a sentence for a person: what was wrong, where, and what to do."""
+    """A failure with a sentence for a person, or several: what was wrong, where, and what to do."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return its sentences, each in a line of its own."""
+        return "\n".join(self.sentences)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """Its sentences, which may hold foreign words: whoever shows them makes each safe."""
+        return tuple(map(str, self.args))
 
 
 class UsageError(WorkerError):
@@ -99,11 +111,7 @@ class UpstreamAnswerError(UpstreamError):
 
 
 class PossibleLossError(UpstreamError):
-    """A pop was sent and its answer did not arrive whole; `body` holds the bytes that did."""
-
-    def __init__(self, text: str, *, endpoint: str, body: bytes) -> None:
-        super().__init__(text, endpoint=endpoint)
-        self.body = body
+    """A pop was sent and its answer did not arrive whole; what did is kept."""
 
 
 class DatabaseError(WorkerError):
@@ -118,6 +126,14 @@ class TransientDatabaseError(DatabaseError):
 
 class DatabaseAwayError(DatabaseError):
     """PostgreSQL cannot be reached, or a connection was lost."""
+
+
+class DatabaseUnusableError(DatabaseError):
+    """PostgreSQL is there and does not do what it should; the text says what to do."""
+
+
+class BatchRefusedError(DatabaseUnusableError):
+    """PostgreSQL takes nothing of a batch, and no record is at fault: the batch is kept where it came from."""
 
 
 class NewerSchemaError(DatabaseError):
@@ -138,6 +154,10 @@ class JournalError(WorkerError):
 
 class RefusedError(WorkerError):
     """PostgreSQL does not take a value: trying again does not help, whatever else it comes with."""
+
+
+class InternalError(WorkerError):
+    """Something that nobody foresaw: a defect of the worker, with its traceback in the log."""
 
 
 class VerifyError(WorkerError):

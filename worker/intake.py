@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
@@ -18,11 +18,13 @@ from worker.errors import UsageError
 from worker.load import Batch, Loader, PassResult, open_loader
 from worker.overlap import Overlap
 from worker.sync import concluded, noted
+from worker.unpack import unpacked
 
 SNAPSHOT_MARK = re.compile(rb'"(?:apis|usage)"\s*:')
 HEAD_BYTES = 1 << 16
 PAGE_RECORDS = 500
-GZIP_MAGIC = b"\x1f\x8b"
+FILE_MAX_BYTES = 1 << 40
+"""A file is as long as it is: this is only to end what unpacks without end."""
 
 Progress = Callable[[int], None]
 
@@ -117,30 +119,20 @@ def _retry_one(loader: Loader, kept: store.Quarantined, result: PassResult) -> N
 
 
 def _read_file(path: Path) -> Iterator[decode.Decoded]:
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == GZIP_MAGIC
-    with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
-        if head.lstrip().startswith(b"{") and SNAPSHOT_MARK.search(head):
-            yield from decode.decode_snapshot(file.read())
-        elif head.lstrip().startswith(b"{"):
-            yield from decode.decode_lines(iter(file))
-        elif head.lstrip().startswith(b"["):
-            yield from _read_array(file.read())
-        else:
-            raise decode.BadValueError("neither a usage snapshot, nor an array of records, nor JSON lines")
+    """Read one file, or what a pipe gives; `-` is the standard input.
 
-
-def _read_array(content: bytes) -> Iterator[decode.Decoded]:
-    """Read an array of records, or lines that are each an array."""
-    whole = decode.decode_queue(content)
-    if not whole.complete and b"\n" in content.strip():
-        yield from decode.decode_lines(iter(content.splitlines()))
-        return
-    records, bad = iter(whole.records), whole.bad
-    while some := list(islice(records, decode.CHUNK_RECORDS)):
-        yield decode.Decoded(records=some, bad=bad)
-        bad = []
-    if bad:
-        yield decode.Decoded(records=[], bad=bad)
+    Raises:
+        BadValueError: it cannot be read to its end; what could be has been handed on.
+    """
+    with ExitStack() as stack:
+        raw = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
+        found = stack.enter_context(unpacked(raw, encoding="", limit_bytes=FILE_MAX_BYTES))
+        head = bytes(found.body[:HEAD_BYTES])
+        snapshot = head.lstrip().startswith(b"{") and SNAPSHOT_MARK.search(head)
+        fault = found.fault
+        read = decode.decode_snapshot(found.body) if snapshot else decode.decode_answer(found.body, lines_apart=True)
+        for decoded in read:
+            yield decoded
+            fault = fault or decoded.fault
+        if fault:
+            raise decode.BadValueError(fault)

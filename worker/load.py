@@ -36,6 +36,7 @@ from worker.errors import (
 )
 from worker.resolve import Resolution, resolve
 from worker.secret import Keyring, is_account
+from worker.session import BATCH, SHORT, Deadlines
 from worker.source import Source
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -113,8 +114,14 @@ class Batch(NamedTuple):
     decoded: decode.Decoded
     rows: list[store.Row]
     asides: list[store.Aside]
+    links: int = 0
+    """How many links of channels the upstream had seen when its records were given their channels."""
     refused: str = ""
     """Why PostgreSQL refuses a name in it; there are no rows then."""
+
+
+class _RelinkedError(Exception):
+    """A channel was linked since the batch was made ready: its rows may go to the wrong one."""
 
 
 class Loader:
@@ -141,7 +148,7 @@ class Loader:
         """
         self.engine = engine
         self.upstream = upstream
-        with database.transaction(engine) as connection:
+        with database.transaction(engine, SHORT) as connection:
             self.keyring = Keyring(database.pepper(connection, pepper))
             self.zone = ZoneInfo(database.rollup_timezone(connection, timezone))
             self.upstream_id = register.upstream_id(connection, upstream)
@@ -184,11 +191,14 @@ class Loader:
         asides = [self._aside(bad) for bad in decoded.bad]
         with self._naming:
             try:
-                return Batch(decoded, self._rows(decoded.records), asides)
+                links = self._links()  # before the channels are looked up: then it is never too new
+                return Batch(decoded, self._rows(decoded.records), asides, links)
             except RefusedError as e:
-                return Batch(decoded, [], asides, str(e))
+                return Batch(decoded, [], asides, refused=str(e))
 
-    def commit(self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int] = ()) -> None:
+    def commit(
+        self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int] = (), possible_loss: int = 0
+    ) -> None:
         """Store a batch with its rollups and what is set aside, in one transaction; count it in `result`.
 
         Args:
@@ -196,13 +206,17 @@ class Loader:
             batch: what `prepare` made ready.
             result: the pass.
             released: records of the quarantine that this batch brings in.
+            possible_loss: answers of which something may be lost, counted with it.
 
         A record that PostgreSQL refuses is set aside with what it says of it; one that was released stays there.
         """
         refused = batch.refused
         if not refused:
             try:
-                self._commit(entry_id, batch, result, released)
+                self._commit(entry_id, batch, result, released, possible_loss)
+            except _RelinkedError:
+                self.commit(entry_id, self.prepare(batch.decoded), result, released, possible_loss)
+                return
             except RefusedError as e:
                 refused = str(e)
             else:
@@ -216,11 +230,16 @@ class Loader:
         for name, part in _parted(batch.decoded, refused):
             self.load(f"{entry_id}.{name}", part, result)
 
-    def _commit(self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int]) -> None:
-        decoded, rows, asides, _ = batch
+    def _commit(
+        self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int], possible_loss: int
+    ) -> None:
+        decoded, rows, asides, links, _ = batch
         pulled = len(rows) + len(asides)
 
         def transaction(connection: database.Connection) -> tuple[list[store.Row], list[store.Row], int] | None:
+            rollup.lock_to_change(connection)
+            if roster.links(connection, self.upstream_id) != links:
+                raise _RelinkedError
             batch_id = store.begin_batch(connection, entry_id, self.upstream_id, self.run_id, now(), pulled)
             if batch_id is None:
                 return None
@@ -235,9 +254,11 @@ class Loader:
             aside = store.quarantine(connection, self.upstream_id, asides, now())
             if len(kept) == len(rows):  # what is too old stays where it is
                 store.drop_quarantined(connection, released)
-            newest = max((row.occurred_at for row in new), default=None)
+            newest = store.newest((row.occurred_at for row in new), now())
             register.save_snapshot_marks(connection, self.upstream_id, decoded.marks)
-            store.finish_batch(connection, batch_id, self.upstream_id, len(new), aside, newest)
+            if possible_loss:
+                store.count_possible_loss(connection, self.run_id, possible_loss)
+            store.finish_batch(connection, batch_id, self.upstream_id, len(new), aside, *newest)
             return kept, new, aside
 
         outcome = run(self.engine, transaction)
@@ -253,9 +274,13 @@ class Loader:
         result.quarantined += aside + (len(rows) - len(kept) if released else 0)
         result.unknown_channel += sum(row.channel_rule in ("none", "ambiguous") for row in new)
 
+    def _links(self) -> int:
+        with database.transaction(self.engine) as connection:
+            return roster.links(connection, self.upstream_id)
+
     def relearn(self) -> bool:
         """Resolve by what the database lists now; return whether that is something else than before."""
-        with database.transaction(self.engine) as connection:
+        with database.transaction(self.engine, SHORT) as connection:
             listed = directory.build(*roster.load_credentials(connection, self.upstream_id))
         changed = listed != self.directory
         if changed:
@@ -264,7 +289,7 @@ class Loader:
 
     def snapshot_marks(self) -> dict[bytes, decode.Mark]:
         """Return how far the lists of the proxy's snapshot have been read and stored."""
-        with database.transaction(self.engine) as connection:
+        with database.transaction(self.engine, SHORT) as connection:
             return register.snapshot_marks(connection, self.upstream_id)
 
     def refresh(self, source: Source, *, keep: bool = True) -> None:
@@ -314,7 +339,7 @@ class Loader:
         self._missed |= missing
         if not missing or time.monotonic() - self._forced_at < MISS_PAUSE_S:
             return
-        with database.transaction(self.engine) as connection:
+        with database.transaction(self.engine, SHORT) as connection:
             seen = register.known_origins(connection, self.upstream_id, missing)
         if missing <= seen:
             return
@@ -514,8 +539,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
-    """Do `work` in one transaction; again when PostgreSQL gave it up in favour of another."""
+def run(engine: Engine, work: Callable[[database.Connection], T], deadlines: Deadlines = BATCH) -> T:
+    """Do `work` in one transaction; again, a few times, when PostgreSQL gave it up in favour of another.
+
+    Raises:
+        TransientDatabaseError: that it did each time; with `BATCH` each takes at most some seconds of waiting.
+    """
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TransientDatabaseError),
         stop=tenacity.stop_after_attempt(TRIES),
@@ -523,7 +552,7 @@ def run(engine: Engine, work: Callable[[database.Connection], T]) -> T:
         reraise=True,
     )
     for attempt in attempts:
-        with attempt, database.transaction(engine) as connection:
+        with attempt, database.transaction(engine, deadlines) as connection:
             return work(connection)
     raise AssertionError("tenacity gives up by raising")
 

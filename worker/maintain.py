@@ -1,4 +1,4 @@
-"""`worker maintain`: partitions ahead, and what is older than its retention dropped. Every default keeps everything.
+"""`worker maintain`: partitions ahead, and what is older than its retention dropped. By default records and sums stay.
 
 Records go by whole months, and rollups stay: history does not shrink. Each step is small and a transaction of its
 own, waits for no lock longer than a moment, and leaves what it cannot do to the next run, which is told of.
@@ -30,6 +30,9 @@ MONTHS_AT_ONCE = 3
 STEP_ROWS, STEPS = 2000, 25
 """Rows of one kind that one run deletes at most: so many at once, so many times."""
 
+EMPTY_RUNS_KEPT = timedelta(days=1)
+"""Passes that found nothing are listed for so long: they would soon be nearly all of the list."""
+
 COUNTED_MAX = 1_000_000
 """What is left is counted no further than this."""
 
@@ -45,7 +48,7 @@ class Maintained(NamedTuple):
     dropped: list[str]
     """Months whose records were dropped."""
     deleted: dict[str, int]
-    """Rows by kind: quarantine, runs, batches."""
+    """Rows by kind: quarantine, runs, empty_runs, batches."""
     left: dict[str, int]
     """What is older than its retention and still there: months and rows by kind."""
 
@@ -157,7 +160,7 @@ DELETE FROM usage.quarantine WHERE quarantine_id IN
 COUNT_QUARANTINE = """
 SELECT count(*) FROM (SELECT FROM usage.quarantine WHERE first_seen_at < %(before)s LIMIT %(limit)s) AS t
 """
-# Of each upstream the last pass and the last success stay, however old: freshness is told by them.
+# Of each upstream the last pass, success and failure stay, however old: freshness is told by them.
 DELETE_RUNS = """
 DELETE FROM usage.sync_run WHERE run_id IN
     (SELECT run_id FROM usage.sync_run WHERE started_at < %(before)s AND run_id <> ALL(%(kept)s)
@@ -167,17 +170,39 @@ COUNT_RUNS = """
 SELECT count(*) FROM (SELECT FROM usage.sync_run WHERE started_at < %(before)s AND run_id <> ALL(%(kept)s)
                       LIMIT %(limit)s) AS t
 """
+# Passes that found nothing and had nothing to say. The words are those of the index sync_run_empty.
+DELETE_EMPTY_RUNS = """
+DELETE FROM usage.sync_run WHERE run_id IN
+    (SELECT run_id FROM usage.sync_run
+     WHERE kind = 'sync' AND finished_at IS NOT NULL AND error IS NULL AND pulled = 0 AND quarantined = 0
+       AND possible_loss = 0 AND statistics_enabled IS NOT FALSE
+       AND started_at < %(before)s AND run_id <> ALL(%(kept)s)
+     ORDER BY started_at LIMIT %(limit)s)
+"""
+COUNT_EMPTY_RUNS = """
+SELECT count(*) FROM (
+    SELECT FROM usage.sync_run
+    WHERE kind = 'sync' AND finished_at IS NOT NULL AND error IS NULL AND pulled = 0 AND quarantined = 0
+      AND possible_loss = 0 AND statistics_enabled IS NOT FALSE
+      AND started_at < %(before)s AND run_id <> ALL(%(kept)s)
+    LIMIT %(limit)s
+) AS t
+"""
 SELECT_LAST_RUNS = """
 SELECT run_id
 FROM usage.upstream AS u
 CROSS JOIN LATERAL (
     (SELECT run_id FROM usage.sync_run AS s
      WHERE s.upstream_id = u.upstream_id AND s.kind = 'sync' AND s.finished_at IS NOT NULL
-     ORDER BY s.started_at DESC LIMIT 1)
+     ORDER BY s.run_id DESC LIMIT 1)
     UNION
     (SELECT run_id FROM usage.sync_run AS s
      WHERE s.upstream_id = u.upstream_id AND s.kind = 'sync' AND s.finished_at IS NOT NULL AND s.error IS NULL
-     ORDER BY s.started_at DESC LIMIT 1)
+     ORDER BY s.run_id DESC LIMIT 1)
+    UNION
+    (SELECT run_id FROM usage.sync_run AS s
+     WHERE s.upstream_id = u.upstream_id AND s.kind = 'sync' AND s.finished_at IS NOT NULL AND s.error IS NOT NULL
+     ORDER BY s.run_id DESC LIMIT 1)
 ) AS last
 """
 # A batch from before the dropped records' end holds nothing else; what came with it again would be too old, too.
@@ -196,6 +221,7 @@ class _Kind(NamedTuple):
 KINDS = {
     "quarantine": _Kind(DELETE_QUARANTINE, COUNT_QUARANTINE),
     "runs": _Kind(DELETE_RUNS, COUNT_RUNS),
+    "empty_runs": _Kind(DELETE_EMPTY_RUNS, COUNT_EMPTY_RUNS),
     "batches": _Kind(DELETE_BATCHES, COUNT_BATCHES),
 }
 
@@ -204,12 +230,14 @@ def _before(connection: Connection, kind: str, retention: Retention, at: datetim
     """Return the instant before which rows of a kind go; None when they stay."""
     if kind == "batches":
         return register.records_dropped_before_everywhere(connection)
+    if kind == "empty_runs":
+        return at - EMPTY_RUNS_KEPT
     days = retention.quarantine_days if kind == "quarantine" else retention.runs_days
     return at - timedelta(days=days) if days else None
 
 
 def _arguments(connection: Connection, kind: str, before: datetime, limit: int) -> dict[str, Any]:
-    kept = [run_id for (run_id,) in connection.execute(SELECT_LAST_RUNS)] if kind == "runs" else []
+    kept = [run_id for (run_id,) in connection.execute(SELECT_LAST_RUNS)] if kind in ("runs", "empty_runs") else []
     return {"before": before, "limit": limit, "kept": kept}
 
 

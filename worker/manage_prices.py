@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -11,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.engine import Engine
 
 from worker import database, dataset, repair, report, roster, show, state, tariff
@@ -154,17 +151,11 @@ def reprice(
     """Charge records anew by the prices in force, and correct the rollups with them."""
     selection = repair.Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
     settings = state.configured()
-    bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} records"),
-        TimeElapsedColumn(), console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True,
-    )  # fmt: skip
+    bar, advance = show.progress("repricing")
     with database.opened(settings) as engine, bar:
         database.upgrade(engine)
         pricer = open_pricer(engine, settings.prices, _zone(engine, settings))
-        task = bar.add_task("repricing", total=None)
-        found = repair.reprice(
-            engine, pricer, selection, dry_run=dry_run, progress=lambda n: bar.update(task, completed=n)
-        )
+        found = repair.reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
     if as_json:
         show.json_document({"dry_run": dry_run, "models": found})
         return

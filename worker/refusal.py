@@ -12,10 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from worker.config import Upstream
 from worker.errors import NOT_JSON, UpstreamBanned, UpstreamRefused
 from worker.source import STATISTICS
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class _Standing(msgspec.Struct, frozen=True):
@@ -38,7 +41,7 @@ class Refusals:
         """Raise UpstreamRefused while the same key at the same URL is still refused."""
         try:
             standing = msgspec.json.decode(self._path.read_bytes(), type=_Standing)
-        except (FileNotFoundError, *NOT_JSON):
+        except (OSError, *NOT_JSON):
             return
         # Before its begin the clock has been set back: for how long it still stands nobody knows. Asking once tells.
         if standing.since <= now < standing.until and hmac.compare_digest(standing.mark, self._mark(standing.salt)):
@@ -54,10 +57,13 @@ class Refusals:
         pause = timedelta(seconds=error.retry_after_s)
         salt = secrets.token_hex(16)
         standing = _Standing(salt, self._mark(salt), now, now + pause, str(error))
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
-            file.write(msgspec.json.encode(standing))
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "wb") as file:  # noqa: PTH123  # it is a descriptor, opened with its mode
+                file.write(msgspec.json.encode(standing))
+        except OSError as e:  # the service rests by itself; only a process that begins anew would ask again
+            log.warning("refusal.not_kept", file=str(self._path), reason=e.strerror)
 
     def forget(self) -> None:
         """The key was taken: nothing stands against it."""

@@ -23,6 +23,7 @@ from worker.load import Loader, of_credential, run
 from worker.price import EXACT
 from worker.register import Dimension
 from worker.resolve import Resolution
+from worker.session import LONG
 from worker.tariff import Pricer
 from worker.tokens import Normalised, Reported
 
@@ -135,6 +136,8 @@ def resolve_pending(loader: Loader, stopping: threading.Event) -> Resolved | Non
 def _resolve_step(
     connection: database.Connection, loader: Loader, after: Key, *, everything: bool, dry_run: bool
 ) -> tuple[tuple[int, Counter[Move]], Key | None]:
+    if not dry_run:
+        rollup.lock_to_change(connection)
     channel_ids = roster.ids_of_kind(connection, loader.upstream_id, None if everything else "unknown")
     dimensions = register.dimensions_of(connection, channel_ids)
     day = rollup.next_day(connection, list(dimensions), loader.zone, after[0])
@@ -291,6 +294,8 @@ def reprice(
 def _reprice_step(
     connection: database.Connection, pricer: Pricer, selection: Selection, zone: ZoneInfo, after: Key, *, dry_run: bool
 ) -> tuple[list[tuple[str, store.Row, store.Row]], Key | None]:
+    if not dry_run:
+        rollup.lock_to_change(connection)
     channel_ids = [c.channel_id for c in roster.listed(connection, upstream=selection.upstream)]
     dimensions = register.dimensions_of(connection, channel_ids)
     if selection.model is not None:
@@ -320,13 +325,14 @@ def _reprice_step(
 def link(engine: Engine, upstream: str, channel_id: int, to: int) -> int:
     """Book a channel on another one, for the past and from now on, in one transaction; return the records moved.
 
+    Passes and imports may go on: a batch that was made ready before is made ready anew when it is stored after it.
+
     Raises:
-        BusyError: a worker is at this upstream; its batch in hand would still go to the old channel.
         UsageError: a channel is linked to itself, or the other one is linked to it.
     """
 
     def work(connection: database.Connection) -> int:
-        rollup.lock(connection)  # what an import commits meanwhile is summed where it stands, after this
+        rollup.lock(connection)  # after the batches that are just stored, and before those that wait
         listed = {c.channel_id: c for c in roster.listed(connection, upstream=upstream)}
         if "unknown" in (listed[channel_id].kind, listed[to].kind):
             raise UsageError("what is unknown is no channel to link: `worker resolve` looks at its records again")
@@ -340,8 +346,7 @@ def link(engine: Engine, upstream: str, channel_id: int, to: int) -> int:
         roster.link(connection, channel_id, target)
         return moved
 
-    with database.upstream_lock(engine, upstream):
-        return run(engine, work)
+    return run(engine, work, LONG)
 
 
 def _book(connection: database.Connection, new_ids: Mapping[int, int]) -> int:
@@ -409,7 +414,7 @@ def rebuild(
             _replace(connection, zone, days, whole, everything=timezone is not None)
         return Rebuilt(whole, [day for day in days if day not in whole], zone.key, found)
 
-    return run(engine, work)
+    return run(engine, work, LONG)
 
 
 def _replace(

@@ -464,7 +464,7 @@ def unpriced(
 SELECT_FRESHNESS = """
 SELECT
     upstream, last_pass_at, last_success_at, newest_record_at, journal_entries, journal_bytes, timezone,
-    records_complete_from
+    records_complete_from, last_failure_at, last_error, future_record_at
 FROM usage_api.v1_freshness
 ORDER BY upstream
 """

@@ -24,6 +24,9 @@ LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300
 
 QUARTER_S = 15 * 60
 
+ONE_DAY = timedelta(days=1)
+LAST_DAY = date.max - 2 * ONE_DAY
+
 DAYS_AT_ONCE = 7
 """How many days are compared with their records in one statement."""
 
@@ -321,18 +324,15 @@ def next_day(
 
 # -- proof ------------------------------------------------------------------------------------------------------
 
-EXTENT = """
+# From the begin of a day on; days are those of the zone, whatever zone the rollups were cut by.
+NEXT_RECORD_OR_ROW = """
 SELECT
-    least((SELECT min(occurred_at) FROM usage.record), (SELECT min(hour) FROM usage.hourly),
-          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
-          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
-          (SELECT min(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key),
-          (SELECT min(hour) FROM usage.hourly_key)),
-    greatest((SELECT max(occurred_at) FROM usage.record), (SELECT max(hour) FROM usage.hourly),
-             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily),
-             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_channel),
-             (SELECT max(day)::timestamp AT TIME ZONE 'UTC' FROM usage.daily_key),
-             (SELECT max(hour) FROM usage.hourly_key))
+    least((SELECT min(occurred_at) FROM usage.record WHERE occurred_at >= %(begin)s),
+          (SELECT min(hour) FROM usage.hourly WHERE hour >= %(begin)s),
+          (SELECT min(hour) FROM usage.hourly_key WHERE hour >= %(begin)s)),
+    least((SELECT min(day) FROM usage.daily WHERE day >= %(day)s),
+          (SELECT min(day) FROM usage.daily_channel WHERE day >= %(day)s),
+          (SELECT min(day) FROM usage.daily_key WHERE day >= %(day)s))
 """
 HOURLY_DIFFERENCES = """
 WITH recomputed AS (
@@ -392,7 +392,7 @@ def differences(connection: Connection, zone: ZoneInfo, since: date | None, unti
 
 
 def _spans(days: Sequence[date], zone: ZoneInfo) -> Iterator[dict[str, Any]]:
-    """Yield consecutive days in parts that fit into memory, however long history is. No hour is in two of them."""
+    """Yield days in parts that fit into memory, however long history is. No hour is in two of them."""
     reached = datetime.min.replace(tzinfo=UTC)
     for n in range(0, len(days), DAYS_AT_ONCE):
         span = _span(days[n : n + DAYS_AT_ONCE], zone)
@@ -406,6 +406,8 @@ LOCK_ROLLUPS = """
 LOCK TABLE usage.hourly, usage.daily, usage.daily_channel, usage.daily_key, usage.hourly_key
 IN SHARE ROW EXCLUSIVE MODE
 """
+LOCK_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended('usage.rollups', 0))"
+LOCK_TO_CHANGE = "SELECT pg_advisory_xact_lock_shared(hashtextextended('usage.rollups', 0))"
 DELETE_HOURLY = "DELETE FROM usage.hourly WHERE hour >= %(since)s AND hour < %(until)s"
 INSERT_HOURLY = "INSERT INTO usage.hourly SELECT * FROM usage.hourly_from_records(%(since)s, %(until)s)"
 DELETE_DAILY = "DELETE FROM usage.daily WHERE day = ANY(%(days)s::date[])"
@@ -417,11 +419,21 @@ SELECT * FROM usage.daily_from_records(%(days)s::date[], %(begins)s::timestamptz
 
 def lock(connection: Connection) -> None:
     """Keep every other transaction from changing rollups until this one ends."""
+    connection.execute(LOCK_ALONE)
     connection.execute(LOCK_ROLLUPS)
 
 
+def lock_to_change(connection: Connection) -> None:
+    """Keep rollups from being locked until this transaction ends; what others change in them it leaves to them.
+
+    First in a transaction that changes records and rollups: one that locks them, a rebuild or a link, then either
+    waits for all of it or comes before all of it.
+    """
+    connection.execute(LOCK_TO_CHANGE)
+
+
 def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date], whole: Sequence[date]) -> None:
-    """Sum the rollups of the consecutive `days` anew. See `lock`.
+    """Sum the rollups of the `days` anew. See `lock`.
 
     Hours and days come from the records of those that are `whole`; the coarse rollups from all hours and days.
     """
@@ -434,16 +446,22 @@ def rebuild(connection: Connection, zone: ZoneInfo, days: Sequence[date], whole:
 
 
 def covered_days(connection: Connection, zone: ZoneInfo, since: date | None, until: date | None) -> list[date]:
-    """Return the days of `[since, until)` between the oldest and the newest record or rollup row."""
-    row = connection.execute(EXTENT).fetchone()
-    if row is None or row[0] is None:
-        return []
-    # A day of margin on either side: a rollup's bucket is not an instant of its zone.
-    first = row[0].astimezone(zone).date() - timedelta(days=1)
-    last = row[1].astimezone(zone).date() + timedelta(days=1)
-    first = max(first, since) if since else first
-    last = min(last, until - timedelta(days=1)) if until else last
-    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    """Return the days of `[since, until)` that have a record or a rollup row: far-off ones cost no days in between."""
+    found: list[date] = []
+    day = _next_day(connection, zone, since or date.min + ONE_DAY)
+    while day is not None and (until is None or day < until):
+        found.append(day)
+        day = _next_day(connection, zone, day + ONE_DAY) if day < LAST_DAY else None
+    return found
+
+
+def _next_day(connection: Connection, zone: ZoneInfo, day: date) -> date | None:
+    """Return the first day from `day` on that has a record or a rollup row."""
+    asked = {"begin": datetime(day.year, day.month, day.day, tzinfo=zone), "day": day}
+    at, bucket = connection.execute(NEXT_RECORD_OR_ROW, asked).fetchone() or (None, None)
+    # An hour's bucket may begin on the day before the one that its records lie in: both are looked at.
+    days = [] if at is None else [at.astimezone(zone).date()]
+    return min(days if bucket is None else [*days, bucket], default=None)
 
 
 def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
@@ -455,7 +473,7 @@ def day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
 
 
 def _span(days: Sequence[date], zone: ZoneInfo) -> dict[str, Any]:
-    """Return consecutive days as the statements take them: each with its bounds, and the whole hours they touch."""
+    """Return days, in their order, as the statements take them: each with its bounds, and the hours they touch."""
     bounds = [day_bounds(day, zone) for day in days]
     begins, ends = [b for b, _ in bounds], [e for _, e in bounds]
     since, until = _hour(begins[0]), _hour(ends[-1] + timedelta(minutes=59))

@@ -361,11 +361,23 @@ def rates(connection: Connection, channel_ids: Iterable[int]) -> dict[int, Rates
 
 
 LINK_CHANNEL = "UPDATE usage.channel SET linked_to = %(to)s WHERE channel_id = %(from)s OR linked_to = %(from)s"
+COUNT_LINK = """
+UPDATE usage.upstream SET links = links + 1
+WHERE upstream_id = (SELECT upstream_id FROM usage.channel WHERE channel_id = %s)
+"""
+SELECT_LINKS = "SELECT links FROM usage.upstream WHERE upstream_id = %s"
 
 
 def link(connection: Connection, channel_id: int, to: int) -> None:
     """Book a channel's usage on another from now on, and with it what is booked on the channel already."""
     connection.execute(LINK_CHANNEL, {"from": channel_id, "to": to})
+    connection.execute(COUNT_LINK, [channel_id])
+
+
+def links(connection: Connection, upstream: int) -> int:
+    """Return how many links an upstream has seen: when it is another number, usage is booked on other channels."""
+    row = connection.execute(SELECT_LINKS, [upstream]).fetchone()
+    return int(row[0]) if row else 0
 
 
 SELECT_CHANNEL_IDS = """

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.engine import Engine
 
-from worker import database, dataset, doctor, maintain, report, rollup
+from worker import database, dataset, doctor, maintain, report, rollup, safe_text
 from worker.config import Config
 from worker.errors import BusyError, ConfigError, DatabaseError, DatasetError, WorkerError
 from worker.jobs import Jobs, Result
@@ -193,13 +193,11 @@ class Shift:
         return max(LIVE_S, 10 * self._config.schedule.interval_s, 6 * station.upstream.timeout_s)
 
     def ready(self) -> Health:
-        """Say whether the database is there, at this program's schema."""
+        """Say whether the database is there, at this program's schema, and takes writes."""
         try:
-            found = database.schema_version(self._engine)
+            database.check_writable(self._engine)
         except DatabaseError as e:
-            return Health(well=False, text=str(e))
-        if found != database.HEAD:
-            return Health(well=False, text=f"the schema is {found or 'not there'}, this program's is {database.HEAD}")
+            return Health(well=False, text=safe_text.sentence(str(e)))
         return Health(well=True, text="ok")
 
     # Jobs.

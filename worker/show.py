@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from worker import charts
+from worker import charts, safe_text
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 PIPE_WIDTH = 160
@@ -100,8 +101,9 @@ BAR = " "
 
 
 def json_document(value: object) -> None:
-    """Print one JSON document; money stays exact."""
-    sys.stdout.write(msgspec.json.format(ENCODER.encode(value), indent=2).decode() + "\n")
+    """Print one JSON document; money stays exact, and so do texts: what a terminal would obey is escaped."""
+    document = msgspec.json.format(ENCODER.encode(value), indent=2).decode()
+    sys.stdout.write(safe_text.json_text(document) + "\n")
 
 
 def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -110,7 +112,8 @@ def csv_rows(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(
-        {k: v.isoformat() if isinstance(v, (date, datetime)) else v for k, v in row.items()} for row in rows
+        {k: v.isoformat() if isinstance(v, (date, datetime)) else safe_text.csv_field(v) for k, v in row.items()}
+        for row in rows
     )
     sys.stdout.write(out.getvalue())
 
@@ -140,20 +143,20 @@ def table(
         if any(cells[BAR]):
             fitting.insert(fitting.index(bar) + 1, BAR)
     drawn = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-        pad_edge=False, show_edge=False,
+        title=Text(safe_text.sentence(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
     )  # fmt: skip
     for name in fitting:
         number = name != BAR and any(_is_number(row[name]) for row in rows)
         drawn.add_column(
-            heading(name).replace(" ", "\n") if number else heading(name),
+            Text(heading(name).replace(" ", "\n") if number else heading(name)),
             justify="right" if number else "left",
             overflow="fold",
             no_wrap=number or name == BAR,
             style="cyan" if name == BAR else None,
         )
     for row in zip(*(cells[name] for name in fitting), strict=True):
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text, row))
     out.print(drawn)
     _note(*notes)
 
@@ -162,8 +165,8 @@ def calendar(title: str, values: Mapping[date, int], most: int, *notes: str) -> 
     """Print what was counted on each of some days, as shades of a calendar."""
     out = console()
     lines, shown, weeks = charts.calendar(values, most, out.width)
-    for line in (Text(title, "bold"), *lines, charts.legend()):
-        out.print(line, highlight=False)
+    for line in (Text(safe_text.sentence(title), "bold"), *lines, charts.legend()):
+        out.print(line)
     if shown < weeks:
         notes = (*notes, f"the last {shown} of {weeks} weeks: a wider terminal shows more")
     _note(*notes)
@@ -172,7 +175,7 @@ def calendar(title: str, values: Mapping[date, int], most: int, *notes: str) -> 
 def _note(*sentences: str) -> None:
     """Print what a reader must know, each in a line that the terminal folds, so that it can be copied."""
     for sentence in sentences:
-        console().print(sentence, style="italic", highlight=False, markup=False, soft_wrap=True)
+        console().print(Text(safe_text.sentence(sentence)), style="italic", soft_wrap=True)
 
 
 def _bars(values: Sequence[Any], room: int) -> list[str]:
@@ -203,21 +206,44 @@ def _width(name: str, cells: Sequence[str]) -> int:
 
 def facts(title: str, values: Mapping[str, Any], *notes: str) -> None:
     """Print names and values, one below the other."""
-    drawn = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=box.SIMPLE_HEAD)
+    drawn = Table(
+        title=Text(safe_text.sentence(title)),
+        title_justify="left",
+        title_style="bold",
+        show_header=False,
+        box=box.SIMPLE_HEAD,
+    )
     for name, value in values.items():
-        drawn.add_row(heading(name), cell(value, name))
+        drawn.add_row(Text(safe_text.name(heading(name))), Text(cell(value, name)))
     console().print(drawn)
     _note(*notes)
 
 
-def say(text: str) -> None:
-    """Print a sentence."""
-    console().print(text, highlight=False, markup=False, soft_wrap=True)
+def say(*lines: str) -> None:
+    """Print sentences, each in a line of its own, whatever foreign words are in them."""
+    for line in lines:
+        console().print(Text(safe_text.sentence(line)), soft_wrap=True)
 
 
-def console() -> Console:
-    """Return the console of stdout as it is now: as wide as the terminal, without colour where there is none."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+def progress(doing: str) -> tuple[Progress, Callable[[int], None]]:
+    """Return what shows on a terminal's stderr how far something is, and how it is told the records done."""
+    shown = Progress(
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+        TextColumn("{task.completed:,.0f} records", markup=False), TimeElapsedColumn(),
+        console=console(sys.stderr), disable=not sys.stderr.isatty(), transient=True,
+    )  # fmt: skip
+    task = shown.add_task(safe_text.name(doing), total=None)
+    return shown, lambda done: shown.update(task, completed=done)
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """Return the console of a stream, of stdout by default, as it is now: as wide as the terminal, and plain.
+
+    Text on it is text: no markup, no emoji by name, no colours for what looks like a number.
+    """
+    file = stream or sys.stdout
+    width = None if file.isatty() else PIPE_WIDTH
+    return Console(file=file, width=width, markup=False, emoji=False, highlight=False)
 
 
 def heading(name: str) -> str:
@@ -237,7 +263,7 @@ def cell(value: Any, name: str = "") -> str:
         return f"{value:,}"
     if isinstance(value, (Decimal, float)):
         return f"{value:,.{_decimals(name, value)}f}"
-    return str(value)
+    return safe_text.name(str(value))
 
 
 def _decimals(name: str, value: Decimal | float) -> int:

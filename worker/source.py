@@ -1,23 +1,26 @@
 """HTTP to one proxy: asks, tells its errors apart, retries what is safe. Parses no record.
 
 A read of the queue is destructive. It is repeated only where the request cannot have left; where an answer got
-lost on its way, what was in it may be lost too, and that is said (PossibleLossError) and counted.
+lost on its way, what was in it may be lost too, and that is said (PossibleLossError) and counted. What arrives is
+handed on as it comes over the wire: it is unpacked only once it is safe.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import ssl
+import tempfile
 import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 import httpx
 import msgspec
@@ -36,6 +39,7 @@ from worker.errors import (
     UpstreamUntrusted,
 )
 from worker.trust import distrust, trust
+from worker.unpack import unpacked
 
 MANAGEMENT = "/v0/management"
 STATISTICS = "usage-statistics-enabled"
@@ -52,14 +56,15 @@ BAN_S = 30 * 60.0
 OTHER_MAX_BYTES = 64 << 20
 """Longest answer that is no usage: it is parsed into a tree of objects, and a list of credentials is never so long."""
 
-PIECE_BYTES = 1 << 20
-"""How much of a compressed answer is unpacked at once: what came as a few bytes may be gigabytes."""
-
+EXCERPT_BYTES = 2000
 TRIES = 4
 RETRY_AFTER_MAX_S = 30.0
 PASSING = frozenset({429, 502, 503, 504})
-MAY_HAVE_POPPED = frozenset({502, 504})
-"""What a reverse proxy answers after it has asked the proxy: the queue may have been read."""
+NOT_POPPED = frozenset(
+    {400, 401, 403, 404, 405, 406, 411, 413, 414, 415, 417, 421, 426, 428, 429, 431, 501, 503, 505, 511}
+)
+"""What is answered before the queue is read. After any other status it may have been: reverse proxies give up waiting
+for the proxy in many words, and the proxy itself may fail after it has read."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
@@ -67,6 +72,29 @@ DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
 
 class NotFoundError(UpstreamError):
     """The path is not served by this version of the proxy."""
+
+
+class Answer(Protocol):
+    """What takes an answer as it comes over the wire."""
+
+    def begin(self, encoding: str) -> None:
+        """Take note of how it is packed: its Content-Encoding."""
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes of it."""
+
+
+class _Repeatable:
+    """An answer that can be asked for again: a short one in memory, a long one in a file."""
+
+    def __init__(self, content: BinaryIO) -> None:
+        self.encoding, self.content = "", content
+
+    def begin(self, encoding: str) -> None:
+        self.encoding = encoding
+
+    def write(self, piece: bytes) -> None:
+        self.content.write(piece)
 
 
 class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
@@ -204,70 +232,91 @@ class Source:
             raise _unreachable(e, SNAPSHOT) from e
         return True
 
-    def snapshot(self) -> bytearray:
-        """Return the whole history as the proxy tells it; can be asked for again.
+    @contextmanager
+    def snapshot(self, folder: Path | None = None) -> Generator[bytes | memoryview]:
+        """Yield the whole history as the proxy tells it; can be asked for again.
+
+        Args:
+            folder: where it lies meanwhile, as it may be long.
 
         Raises:
             NotFoundError: this version has none.
+            UpstreamAnswerError: it cannot be unpacked.
         """
-        return self._get(SNAPSHOT)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            answer = self._asked(SNAPSHOT, file, self._max_body_bytes)
+            file.seek(0)
+            found = unpacked(file, encoding=answer.encoding, limit_bytes=self._max_body_bytes, folder=folder)
+            with found as history:
+                if not history.whole:
+                    why = f"{history.fault} (max_body_bytes: {self._max_body_bytes})"
+                    raise UpstreamAnswerError(why, endpoint=SNAPSHOT, status=HTTPStatus.OK)
+                yield history.body
 
-    def pop(self) -> bytes:
-        """Take up to `count` records off the queue. What is returned exists nowhere else.
+    def pop(self, answer: Answer) -> None:
+        """Take up to `count` records off the queue into `answer`. What it takes exists nowhere else.
 
         Raises:
             NotFoundError: this version has no queue over HTTP.
-            PossibleLossError: the request left and its answer did not arrive whole; the error holds what did.
+            PossibleLossError: the request left and its answer did not arrive whole; `answer` has what did.
             UpstreamUnreachable: the request never left, or was refused before the queue was read.
+            JournalError: the disk does not take it.
         """
-        body = bytearray()
+        begun = _Begun(answer)
         try:
-            self._safely_sent(body)
+            self._safely_sent(begun)
         except httpx.HTTPError as e:
-            if not body and distrust(e):  # a server says it before it reads a request
+            if not begun.bytes and distrust(e):  # a server says it before it reads a request
                 raise _unreachable(e, QUEUE) from e
-            raise _possible_loss(_say(e), body) from e
-        except UpstreamAnswerError as e:
-            if not body:
-                raise
-            raise _possible_loss(str(e), body) from e
-        except _Passing as e:
-            if e.status not in MAY_HAVE_POPPED:
-                raise
-            raise _possible_loss(str(e), body) from e
-        return bytes(body)
+            raise _possible_loss(_say(e)) from e
+        except UpstreamError as e:
+            if begun.bytes or (e.status is not None and _may_have_popped(e.status)):
+                raise _possible_loss(str(e)) from e
+            raise
 
-    def _safely_sent(self, body: bytearray) -> None:
+    def _safely_sent(self, answer: Answer) -> None:
         """Pop, again only after failures at which the request had not left."""
         try:
             for attempt in _attempts(NOT_SENT, self._stopping):
                 with attempt, self._asking:
-                    self._read(QUEUE, body, params={"count": str(self._count)})
+                    self._read(QUEUE, answer, self._max_body_bytes, params={"count": str(self._count)})
         except NOT_SENT as e:
             raise _unreachable(e, QUEUE) from e
 
-    def _get(self, endpoint: str) -> bytearray:
-        """Ask something that can be asked again."""
-        body = bytearray()
+    def _get(self, endpoint: str) -> bytes:
+        """Ask something that can be asked again, whose answer is short."""
+        limit = min(self._max_body_bytes, OTHER_MAX_BYTES)
+        answer = self._asked(endpoint, io.BytesIO(), limit)
+        answer.content.seek(0)
+        with unpacked(answer.content, encoding=answer.encoding, limit_bytes=limit) as found:
+            if not found.whole:
+                raise UpstreamAnswerError(found.fault, endpoint=endpoint, status=HTTPStatus.OK)
+            return bytes(found.body)
+
+    def _asked(self, endpoint: str, content: BinaryIO, limit: int) -> _Repeatable:
+        """Ask something that can be asked again, into `content`; return its answer as it came."""
+        answer = _Repeatable(content)
         try:
             for attempt in _attempts((httpx.TransportError, UpstreamUnreachable), self._stopping):
                 with attempt, self._asking:
-                    body.clear()
-                    self._read(endpoint, body)
+                    answer.content.seek(0)
+                    answer.content.truncate()
+                    self._read(endpoint, answer, limit)
         except httpx.HTTPError as e:
             raise _unreachable(e, endpoint) from e
-        return body
+        return answer
 
-    def _read(self, endpoint: str, body: bytearray, params: dict[str, str] | None = None) -> None:
-        """Append the answer to `body` as it arrives, or raise what its status means."""
+    def _read(self, endpoint: str, answer: Answer, limit: int, params: dict[str, str] | None = None) -> None:
+        """Hand `answer` what comes, or raise what its status means."""
         with self._client.stream("GET", f"/{endpoint}", params=params) as response:
             self._accept(endpoint, response)
-            usage = endpoint in (QUEUE, SNAPSHOT)
-            limit = self._max_body_bytes if usage else min(self._max_body_bytes, OTHER_MAX_BYTES)
-            for piece in _unpacked(response):
-                body += piece
-                if len(body) > limit:
-                    name = "max_body_bytes" if usage else "any of its kind"
+            answer.begin(response.headers.get("Content-Encoding", ""))
+            size = 0
+            for piece in response.iter_raw():
+                answer.write(piece)
+                size += len(piece)
+                if size > limit:
+                    name = "max_body_bytes" if limit == self._max_body_bytes else "any of its kind"
                     raise UpstreamAnswerError(f"the answer is longer than {name} ({limit})", endpoint=endpoint)
             if response.status_code != HTTPStatus.OK:  # what came is kept: off a queue, it is nowhere else
                 raise UpstreamAnswerError(
@@ -279,7 +328,7 @@ class Source:
         self._version = response.headers.get("X-CPA-VERSION", self._version)
         self._date = response.headers.get("Date", self._date)
         if not response.is_success:
-            excerpt = b"".join(_some(response)).replace(self._key.encode(), b"***")
+            excerpt = _some(response).replace(self._key.encode(), b"***")
             raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
 
 
@@ -333,12 +382,27 @@ def management_off() -> UpstreamOff:
     )
 
 
-def _possible_loss(why: str, body: bytearray) -> PossibleLossError:
-    return PossibleLossError(
-        f"the answer did not arrive whole ({why}); records in it may be lost",
-        endpoint=QUEUE,
-        body=bytes(body),
-    )
+class _Begun:
+    """An answer, and how much of it has come."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.bytes = 0
+
+    def begin(self, encoding: str) -> None:
+        self._answer.begin(encoding)
+
+    def write(self, piece: bytes) -> None:
+        self.bytes += len(piece)
+        self._answer.write(piece)
+
+
+def _may_have_popped(status: int) -> bool:
+    return not (300 <= status < 400 or status in NOT_POPPED)  # noqa: PLR2004  # redirects
+
+
+def _possible_loss(why: str) -> PossibleLossError:
+    return PossibleLossError(f"the answer did not arrive whole ({why}); records in it may be lost", endpoint=QUEUE)
 
 
 def ban_s(said: str) -> float:
@@ -385,37 +449,16 @@ def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> 
     )
 
 
-def _unpacked(response: httpx.Response) -> Iterator[bytes]:
-    """Yield the body as it arrives, in pieces of a bounded length.
-
-    httpx unpacks however much a piece comes to, and as often as the answer says that it was packed.
-    """
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        yield from response.iter_raw()
-        return
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)  # by its header: gzip, or zlib
-    try:
-        for packed in response.iter_raw():
-            rest = packed
-            while rest and not unpacker.eof:
-                yield unpacker.decompress(rest, PIECE_BYTES)
-                rest = unpacker.unconsumed_tail
-        yield unpacker.flush()
-    except zlib.error as e:
-        raise httpx.DecodingError(str(e), request=response.request) from e
-    if not unpacker.eof:
-        raise httpx.DecodingError("the compressed answer breaks off", request=response.request)
-
-
-def _some(response: httpx.Response, limit: int = 2000) -> list[bytes]:
+def _some(response: httpx.Response) -> bytes:
     """Read the begin of an error's body; the rest of a long one is nobody's business."""
-    pieces: list[bytes] = []
-    for piece in _unpacked(response):
-        pieces.append(piece[:limit])
-        limit -= len(piece)
-        if limit <= 0:
+    begin = io.BytesIO()
+    for piece in response.iter_raw():
+        begin.write(piece)
+        if begin.tell() >= EXCERPT_BYTES:
             break
-    return pieces
+    begin.seek(0)
+    with unpacked(begin, encoding=response.headers.get("Content-Encoding", ""), limit_bytes=EXCERPT_BYTES) as found:
+        return bytes(found.body) or begin.getvalue()  # what cannot be unpacked is told as it is
 
 
 def _excerpt(body: bytes | bytearray) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple
 
@@ -85,9 +85,27 @@ def begin_batch(
 
 FINISH_BATCH = "UPDATE usage.batch SET inserted = %s, quarantined = %s WHERE batch_id = %s"
 TOUCH_UPSTREAM = """
-UPDATE usage.upstream SET newest_record_at = %(newest_at)s
-WHERE upstream_id = %(upstream_id)s AND (newest_record_at IS NULL OR newest_record_at < %(newest_at)s)
+UPDATE usage.upstream SET
+    newest_record_at = greatest(newest_record_at, %(newest_at)s::timestamptz),
+    future_record_at = greatest(future_record_at, %(future_at)s::timestamptz)
+WHERE upstream_id = %(upstream_id)s
+  AND (newest_record_at IS DISTINCT FROM greatest(newest_record_at, %(newest_at)s::timestamptz)
+       OR future_record_at IS DISTINCT FROM greatest(future_record_at, %(future_at)s::timestamptz))
 """
+FUTURE = timedelta(minutes=15)
+"""A record from further ahead than a proxy's clock may be is from the future: freshness does not go by it."""
+
+
+def newest(occurred_at: Iterable[datetime], at: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return the newest of some times that is not from the future, seen from `at`, and the newest that is."""
+    past: datetime | None = None
+    future: datetime | None = None
+    for time in occurred_at:
+        if time <= at + FUTURE:
+            past = time if past is None else max(past, time)
+        else:
+            future = time if future is None else max(future, time)
+    return past, future
 
 
 def finish_batch(
@@ -97,11 +115,13 @@ def finish_batch(
     inserted: int,
     quarantined: int,
     newest_at: datetime | None,
+    future_at: datetime | None,
 ) -> None:
     """Note what a batch came to."""
     connection.execute(FINISH_BATCH, [inserted, quarantined, batch_id])
-    if newest_at is not None:
-        connection.execute(TOUCH_UPSTREAM, {"upstream_id": upstream, "newest_at": newest_at})
+    if newest_at is not None or future_at is not None:
+        touched = {"upstream_id": upstream, "newest_at": newest_at, "future_at": future_at}
+        connection.execute(TOUCH_UPSTREAM, touched)
 
 
 ENSURE_PARTITION = "SELECT usage.ensure_record_partition(%s::date)"
@@ -451,11 +471,19 @@ def begin_run(connection: Connection, upstream: int, kind: str, started_at: date
     return one(connection.execute(INSERT_RUN, [upstream, kind, started_at]).fetchone())
 
 
+COUNT_POSSIBLE_LOSS = "UPDATE usage.sync_run SET possible_loss = possible_loss + %s WHERE run_id = %s"
+
+
+def count_possible_loss(connection: Connection, run_id: int | None, answers: int) -> None:
+    """Count answers of which something may be lost, with the pass that finds them: beside the batch, so once."""
+    connection.execute(COUNT_POSSIBLE_LOSS, [answers, run_id])
+
+
 FINISH_RUN = """
 UPDATE usage.sync_run
 SET finished_at = %(finished_at)s, mode = %(mode)s, pulled = %(pulled)s, inserted = %(inserted)s,
     duplicates = %(duplicates)s, quarantined = %(quarantined)s, unknown_channel = %(unknown_channel)s,
-    too_old = %(too_old)s, possible_loss = %(possible_loss)s, statistics_enabled = %(statistics_enabled)s,
+    too_old = %(too_old)s, statistics_enabled = %(statistics_enabled)s,
     journal_entries = %(journal_entries)s, journal_bytes = %(journal_bytes)s, error = %(error)s
 WHERE run_id = %(run_id)s
 """

@@ -1,10 +1,11 @@
-"""The story of one pass over one proxy.
+"""The story of one pass over one proxy: two sides, which meet in the journal.
 
-    refresh the directory → load what the journal still holds → pull → keep → decode → load → note the pass
+    fetching:  preflight → drain the queue into the journal, again and again for as long as loading takes
+    loading:   load the journal → look again at unknown channels → note the pass
 
-A payload off the queue is in the journal before it is read and leaves it after its transaction has committed: so
-whatever is killed in between, the next pass loads it, once. When the database is down, pulling goes on into the
-journal: the proxy forgets after a minute, the disk does not.
+An answer of the queue is in the journal before it is read and leaves it after its records have been committed: so
+whatever is killed in between, the next pass loads it, once. Whatever the database does, away, read-only, locked,
+full, or silent, fetching goes on: the proxy forgets after a minute, the disk does not.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -29,23 +30,27 @@ from worker.errors import (
     BusyError,
     ConfigError,
     DatabaseError,
+    InternalError,
     JournalError,
-    PossibleLossError,
     UpstreamAnswerError,
-    UpstreamBanned,
     UpstreamError,
-    UpstreamRefused,
     UpstreamUnsupported,
     WorkerError,
 )
-from worker.journal import Journal, JournalEntry
-from worker.load import Batch, Loader, PassResult, now, open_loader, run
+from worker.fetch import PassContext, QueueFetcher, greet
+from worker.journal import Journal
+from worker.journal_load import JournalLoader
+from worker.load import Loader, PassResult, now, open_loader, run
 from worker.overlap import Overlap
+from worker.pass_state import PassState
 from worker.refusal import Refusals
-from worker.source import QUEUE, SNAPSHOT, NotFoundError, Source, management_off
+from worker.source import SNAPSHOT, NotFoundError, Source, management_off
 from worker.trust import trust
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+CONSUMER_WAIT_S = 5.0
+"""How long the database may take to say whether the proxy is ours to read; then it is read all the same."""
 
 
 def sync_once(
@@ -88,8 +93,10 @@ class Station:
         self._engine = engine
         self._stopping = stopping or threading.Event()
         self._consumer = database.Lock(engine, database.consumer(upstream.name))
+        self._journal: Journal | None = None
         self._loader: Loader | None = None
         self._learned_at = 0.0
+        self._unread_tried = False
         self._trust = trust(upstream)
         self._trusted_at = time.monotonic()
         self.retention_s: int | None = None
@@ -101,39 +108,114 @@ class Station:
         """Do one pass; see `sync_once`."""
         self.beat()
         result = PassResult(upstream=self.upstream.name)
-        journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
+        if self._journal is None:
+            self._journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
         refusals = Refusals(self._config.data_dir, self.upstream)
         with Source(self.upstream, stopping=self._stopping, trusting=self._trusting()) as source:
-            visit = Visit(self.upstream, source, journal, refusals, result, self._stopping, self.beat)
+            context = PassContext(self.upstream, source, self._journal, refusals, result, self._stopping, self.beat)
+            state = PassState()
+            loading = threading.Thread(
+                target=copy_context().run, args=(self._load, context, state), name=f"load:{self.upstream.name}"
+            )
+            loading.start()
+            ours = True
             try:
-                if not self._consumer.acquire():
-                    raise BusyError(f"another worker holds the upstream {self.upstream.name!r}; this one stands by")
-                with database.upstream_lock(self._engine, self.upstream.name):
-                    self._pass(visit)
-            except DatabaseError as e:
-                result.failed(e)
-                self._loader = None
-                _pull_into_journal(visit)
-        result.journal_entries, result.journal_bytes = journal.backlog()
+                ours = _fetch(context, state, self._config.schedule.interval_s)
+            except Exception as e:  # noqa: BLE001  # what has been loaded by then is to be told all the same
+                state.note(_unexpected(e))
+            finally:
+                state.end_first_fetch()
+                while loading.is_alive():
+                    loading.join(timeout=1.0)
+        if state.refused is not None:
+            raise state.refused
+        for error in filter(None, (state.not_loaded, *state.take_errors())):
+            result.failed(error)
+        result.journal_entries, result.journal_bytes = self._journal.backlog()
+        if state.not_loaded is not None and result.journal_entries:
+            remedy = "bring the database back; a pass loads them"
+            log.warning("journal.waiting", entries=result.journal_entries, bytes=result.journal_bytes, remedy=remedy)
+        if not ours:
+            raise BusyError(f"another worker holds the upstream {self.upstream.name!r}; this one stands by")
         return concluded(result)
 
     def close(self) -> None:
         """Leave the proxy to others."""
+        if self._journal is not None:
+            self._journal.close()
         self._consumer.release()
 
-    def _pass(self, visit: Visit) -> None:
-        if self._loader is None or time.monotonic() - self._learned_at > self._config.schedule.directory_s:
-            self._loader = None  # even when the next line fails: what is old is not gone on with
-            gc.collect()  # which otherwise comes seldom, while what is old grows
-            database.upgrade(self._engine)
-            loader = open_loader(self._config, self._engine, self.upstream.name)
-            noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=True))
+    def beat(self) -> None:
+        """Note that it gets on."""
+        self.beat_at = time.monotonic()
+
+    def _load(self, context: PassContext, state: PassState) -> None:
+        """Do the loading side of a pass; whatever ends it, the other side is told."""
+        try:
+            ours = self._consumer.acquire()
+            state.consumer.set_result(ours)
+            self._load_pass(context, state, ours=ours)
+        except ConfigError as e:
+            state.refused = e
+        except WorkerError as e:
+            state.not_loaded = e
+        except Exception as e:  # noqa: BLE001  # whatever it is, fetching goes on
+            state.not_loaded = _unexpected(e)
+        finally:
+            if state.refused or state.not_loaded:
+                self._loader = None
+            if not state.consumer.done():
+                state.consumer.set_result(None)
+            state.loaded.set()
+
+    def _load_pass(self, context: PassContext, state: PassState, *, ours: bool) -> None:
+        """Load what the journal holds, whoever reads the proxy; and the rest of a pass where it is ours."""
+        if not ours:
+            state.drained.wait()
+            if not context.journal.backlog()[0]:
+                return
+        loader, learn = self._opened()
+        noted(
+            loader,
+            context.journal,
+            context.result,
+            lambda: self._load_all(loader, context, state, ours=ours, learn=learn),
+        )
+        if learn and ours:
             with suppress(UpstreamError):  # it is only told, and nothing hangs on it
-                self.retention_s = visit.source.retention_s() if visit.result.error is None else None
-            self._loader, self._learned_at = loader, time.monotonic()
-        else:
-            loader = self._loader
-            noted(loader, visit.journal, visit.result, lambda: _pull_and_load(loader, visit, learn=False))
+                self.retention_s = context.source.retention_s() if context.result.error is None else None
+        self._loader, self._learned_at = loader, self._learned_at if not learn else time.monotonic()
+
+    def _opened(self) -> tuple[Loader, bool]:
+        """Return a loader, and whether it is a new one, which has not asked the proxy for its directory yet."""
+        if self._loader is not None and time.monotonic() - self._learned_at <= self._config.schedule.directory_s:
+            return self._loader, False
+        self._loader = None  # even when the next line fails: what is old is not gone on with
+        gc.collect()  # which otherwise comes seldom, while what is old grows
+        database.upgrade(self._engine)
+        return open_loader(self._config, self._engine, self.upstream.name), True
+
+    def _load_all(self, loader: Loader, context: PassContext, state: PassState, *, ours: bool, learn: bool) -> None:
+        asking = ours and state.preflight.result()
+        if asking and learn:
+            state.noting(lambda: loader.refresh(context.source))
+        entries = JournalLoader(loader, context, asking=asking, loaded=state.progress.set)
+        if not self._unread_tried:
+            self._unread_tried = True
+            entries.load_unread()
+        load_arriving(entries, state)
+        if asking and state.wants_snapshot:
+            state.noting(lambda: load_snapshot(loader, context))
+        # After the pull: the proxy forgets sooner than the database does.
+        if ours and not context.stopping.is_set():
+            again = repair.resolve_pending(loader, context.stopping)
+            context.result.resolved = sum(again.moves.values()) if again is not None else 0
+        with state.fetching:
+            state.closed = True
+        entries.load()
+        entries.report()
+        for error in state.take_errors():
+            context.result.failed(error)
 
     def _trusting(self) -> ssl.SSLContext:
         """Return what certificates are believed by, read anew now and then: they are replaced before they expire."""
@@ -145,9 +227,89 @@ class Station:
                 log.warning("certificates.kept", reason=str(e))
         return self._trust
 
-    def beat(self) -> None:
-        """Note that it gets on."""
-        self.beat_at = time.monotonic()
+
+def _fetch(context: PassContext, state: PassState, interval_s: float) -> bool:
+    """Do the fetching side of a pass; return whether the proxy is ours to read."""
+    try:
+        ours = state.consumer.result(timeout=CONSUMER_WAIT_S)
+    except TimeoutError:
+        log.warning("database.silent", remedy="the queue is fetched into the journal meanwhile")
+        ours = None
+    if ours is False:
+        return False
+    fetcher = QueueFetcher(context, arrived=state.arrived.set, more_room=state.await_room)
+    try:
+        asking = state.noting(lambda: _ask_first(context))
+        state.preflight.set_result(asking)
+        served = asking and _pull(context, state, fetcher)
+    finally:
+        state.end_first_fetch()
+    while served and not state.loaded.wait(interval_s) and not context.stopping.is_set():
+        with state.fetching:
+            if state.closed:
+                break
+            if state.noting(lambda: _ask_first(context)):
+                state.noting(fetcher.drain)
+    return True
+
+
+def _ask_first(context: PassContext) -> None:
+    context.result.statistics_enabled = greet(context.source, context.refusals)
+    if context.result.statistics_enabled is False:
+        remedy = "set usage-statistics-enabled: true in the proxy's configuration"
+        log.warning("upstream.statistics_off", remedy=remedy)
+
+
+def _pull(context: PassContext, state: PassState, fetcher: QueueFetcher) -> bool:
+    """Empty the queue, or have the snapshot read where there is no queue; return whether there is one."""
+    if context.upstream.mode == "snapshot":
+        state.wants_snapshot = True
+        return False
+    try:
+        fetcher.drain()
+    except NotFoundError as e:
+        state.wants_snapshot = context.upstream.mode == "auto"
+        if not state.wants_snapshot:
+            state.note(_not_offered(context, e))
+        return False
+    except WorkerError as e:
+        state.note(e)
+    return True
+
+
+def load_arriving(entries: JournalLoader, state: PassState) -> None:
+    """Load what the journal holds until the queue has been emptied, and all of it is loaded."""
+    while True:
+        drained = state.drained.is_set()
+        state.arrived.clear()
+        if entries.load():
+            state.idle = False
+        elif drained:
+            return
+        else:
+            state.idle = True
+            state.arrived.wait(timeout=1.0)
+
+
+def load_snapshot(loader: Loader, context: PassContext) -> None:
+    """Load what the history has more than last time, or as much as there is time for: it can be asked for again."""
+    marks = loader.snapshot_marks()
+    try:
+        with context.source.snapshot(context.journal.folder) as body, Overlap() as loading:
+            context.result.mode = "snapshot"
+            for decoded in decode.decode_snapshot(body, loader.keyring, marks):
+                if context.stopping.is_set():
+                    return
+                loader.refresh_on_miss(context.source, decoded.records)
+                batch = loader.prepare(decoded)
+                loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, context.result))
+                context.beat()
+    except NotFoundError as e:
+        raise _not_offered(context, e) from e
+    except decode.BadValueError as e:
+        raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
+    except OSError as e:
+        raise JournalError(f"the history has no place in {context.journal.folder}: {e.strerror}") from e
 
 
 def resolve_once(
@@ -161,212 +323,23 @@ def resolve_once(
     loader = open_loader(config, engine, upstream.name)
     with Source(upstream) as source:
         try:
-            _greet(source, Refusals(config.data_dir, upstream))
+            greet(source, Refusals(config.data_dir, upstream))
             loader.refresh(source, keep=not dry_run)
         except UpstreamError as e:
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
     return repair.resolve_again(loader, everything=everything, dry_run=dry_run)
 
 
-class Visit(NamedTuple):
-    """One pass at one proxy: whom it asks, where payloads are kept, what came of it."""
-
-    upstream: Upstream
-    source: Source
-    journal: Journal
-    refusals: Refusals
-    result: PassResult
-    stopping: threading.Event
-    beat: Callable[[], None]
+def _unexpected(error: Exception) -> InternalError:
+    """Log an error that nobody foresaw, with its traceback; return it as one of the taxonomy."""
+    log.error("pass.unexpected", exc_info=error)
+    return InternalError(f"unexpected: {type(error).__name__}: {error}; the log has its traceback")
 
 
-def _greet(source: Source, refusals: Refusals) -> bool | None:
-    """Ask the one question that is safe: whether the proxy is there, takes the key, and records usage.
-
-    Raises:
-        UpstreamError: it is not there, or the key is refused, now or not long ago.
-    """
-    refusals.check(now())
-    try:
-        enabled = source.statistics_enabled()
-    except (UpstreamRefused, UpstreamBanned) as e:
-        refusals.remember(e, now())
-        raise
-    refusals.forget()
-    return enabled
-
-
-def _pull_and_load(loader: Loader, visit: Visit, *, learn: bool) -> None:
-    """Pull everything there is; what the journal still holds comes first, even if the proxy does not answer.
-
-    `learn` says whether to ask for the directory, too.
-    """
-    failed: WorkerError | None = None
-    try:
-        visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
-        if learn:
-            loader.refresh(visit.source)
-    except UpstreamError as e:
-        failed = e
-    if visit.result.statistics_enabled is False:
-        remedy = "set usage-statistics-enabled: true in the proxy's configuration"
-        log.warning("upstream.statistics_off", remedy=remedy)
-    _load_journal(loader, visit)
-    if failed is None:
-        try:
-            _pull(loader, visit)
-        except (UpstreamError, JournalError) as e:
-            failed = e
-    # After the pull: the proxy forgets sooner than the database does.
-    again = None if visit.stopping.is_set() else repair.resolve_pending(loader, visit.stopping)
-    if again is not None:
-        visit.result.resolved = sum(again.moves.values())
-    if failed is not None:
-        raise failed
-
-
-def _pull(loader: Loader, visit: Visit) -> None:
-    """Read the queue, or the snapshot where there is no queue; the first pop already counts."""
-    if visit.upstream.mode in ("auto", "queue"):
-        try:
-            QueueReader(visit, loader).drain()
-        except NotFoundError as e:
-            if visit.upstream.mode == "queue":
-                raise _not_offered(visit, e) from e
-        else:
-            return
-    try:
-        load_snapshot(loader, visit)
-    except NotFoundError as e:
-        raise _not_offered(visit, e) from e
-
-
-class QueueReader:
-    """Pops until the queue is empty; each payload durable before it is read, stored while the next is made ready."""
-
-    def __init__(self, visit: Visit, loader: Loader | None) -> None:
-        self._visit = visit
-        self._journal = visit.journal
-        self._result = visit.result
-        self._loader = loader
-        self._loading = Overlap()
-
-    def drain(self) -> None:
-        """Pop until an answer is short of what was asked for, or the worker is to stop.
-
-        Raises:
-            UpstreamError: a pop failed; what it delivered all the same has been kept.
-            JournalError: the journal is full, or its disk refuses.
-        """
-        source = self._visit.source
-        items = source.count
-        with self._loading:
-            while items >= source.count and not self._visit.stopping.is_set():
-                self._journal.require_room()
-                items = self._popped(source)
-
-    def _popped(self, source: Source) -> int:
-        """Pop once, and see to what came; return how many elements there were."""
-        lost: PossibleLossError | None = None
-        try:
-            payload = source.pop()
-        except PossibleLossError as e:
-            self._result.possible_loss += 1
-            payload, lost = e.body, e
-        self._result.mode = "queue"
-        entry, decoded = self._kept(payload)
-        del payload  # it is on disk, and the next one will be as large
-        self._visit.beat()
-        if entry is not None and self._loader is not None:
-            batch = _ready(self._loader, self._visit, decoded)
-            self._loading.begin(partial(_commit_entry, self._loader, self._visit, entry, batch))
-        if lost is not None:
-            raise lost
-        if not decoded.complete:
-            raise UpstreamAnswerError("the answer is not a JSON array of records; it is in quarantine", endpoint=QUEUE)
-        return decoded.elements
-
-    def _kept(self, payload: bytes) -> tuple[JournalEntry | None, decode.Decoded]:
-        """Make a payload durable, then read it; return its place in the journal and what is in it."""
-        if payload.strip() in (b"", b"[]", b"null"):
-            return None, decode.Decoded(records=[], bad=[])
-        try:
-            entry = self._journal.keep(payload).bare()
-        except JournalError:
-            if self._loader is not None:  # these bytes exist nowhere else: the database at least may have them
-                try:
-                    self._loading.settle()
-                finally:
-                    self._loader.load(uuid.uuid4().hex, decode.decode_queue(payload), self._result)
-            raise
-        return entry, decode.decode_queue(payload)
-
-
-def _ready(loader: Loader, visit: Visit, decoded: decode.Decoded) -> Batch:
-    loader.refresh_on_miss(visit.source, decoded.records)
-    return loader.prepare(decoded)
-
-
-def _commit_entry(loader: Loader, visit: Visit, entry: JournalEntry, batch: Batch) -> None:
-    loader.commit(entry.entry_id, batch, visit.result)
-    visit.journal.drop(entry)
-
-
-def _load_journal(loader: Loader, visit: Visit) -> None:
-    """Load what a crash or an outage left behind, oldest first."""
-    with Overlap() as loading:
-        for entry in visit.journal.entries():
-            if visit.stopping.is_set():
-                return
-            decoded, size = decode.decode_queue(entry.payload), len(entry.payload)
-            loading.begin(partial(_commit_kept, loader, visit, entry.bare(), loader.prepare(decoded), size))
-            visit.beat()
-    for path in visit.journal.damaged():
-        remedy = "its content is not what was written; try `worker import` on it, then remove it"
-        log.error("journal.damaged", file=str(path), remedy=remedy)
-
-
-def _commit_kept(loader: Loader, visit: Visit, entry: JournalEntry, batch: Batch, size: int) -> None:
-    _commit_entry(loader, visit, entry, batch)
-    log.info("journal.loaded", entry=entry.entry_id, bytes=size)
-
-
-def load_snapshot(loader: Loader, visit: Visit) -> None:
-    """Load what the history has more than last time, or as much as there is time for: it can be asked for again."""
-    marks = loader.snapshot_marks()
-    body = visit.source.snapshot()
-    visit.result.mode = "snapshot"
-    try:
-        with Overlap() as loading:
-            for decoded in decode.decode_snapshot(body, loader.keyring, marks):
-                if visit.stopping.is_set():
-                    return
-                batch = _ready(loader, visit, decoded)
-                loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, visit.result))
-                visit.beat()
-    except decode.BadValueError as e:
-        raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
-
-
-def _pull_into_journal(visit: Visit) -> None:
-    """Save the queue to disk while the database is away. A snapshot can wait: it can be asked for again."""
-    if visit.upstream.mode == "snapshot":
-        return
-    try:
-        visit.result.statistics_enabled = _greet(visit.source, visit.refusals)
-        QueueReader(visit, None).drain()
-    except NotFoundError:
-        return
-    except WorkerError as e:
-        visit.result.failed(e)
-    entries, size = visit.journal.backlog()
-    log.warning("journal.waiting", entries=entries, bytes=size, remedy="bring the database back; a pass loads them")
-
-
-def _not_offered(visit: Visit, error: NotFoundError) -> UpstreamError:
-    if visit.result.statistics_enabled is None:
+def _not_offered(context: PassContext, error: NotFoundError) -> UpstreamError:
+    if context.result.statistics_enabled is None:
         return management_off()
-    version = f" (it says {visit.source.version})" if visit.source.version else ""
+    version = f" (it says {context.source.version})" if context.source.version else ""
     return UpstreamUnsupported(
         f"this proxy{version} does not offer it. Usage is read over the queue from v6.10.8 on and as a snapshot up to "
         "v6.9.49; v6.10.0 to v6.10.7 offer neither over HTTP: update the proxy.",
@@ -389,12 +362,22 @@ def noted(loader: Loader, journal: Journal | None, result: PassResult, work: Cal
             raise
         except WorkerError as e:
             result.failed(e)
-            log.warning("pass.failed", reason=str(e))
         if journal is not None:
             result.journal_entries, result.journal_bytes = journal.backlog()
         figures = {**msgspec.structs.asdict(result), "run_id": loader.run_id, "finished_at": now()}
         run(loader.engine, lambda c: store.finish_run(c, figures))
-        log.info("pass.done", **{k: v for k, v in msgspec.structs.asdict(result).items() if k != "upstream"})
+        _log_pass(result)
+
+
+def _log_pass(result: PassResult) -> None:
+    """Say what a pass came to: loudly where it failed, and hardly where there was nothing to do."""
+    figures = {k: v for k, v in msgspec.structs.asdict(result).items() if k != "upstream"}
+    if result.error is not None:
+        log.error("pass.failed", **figures)
+    elif result.pulled or result.possible_loss or result.resolved:
+        log.info("pass.done", **figures)
+    else:
+        log.debug("pass.done", **figures)
 
 
 def concluded(result: PassResult) -> PassResult:

@@ -78,7 +78,8 @@ def family(provider: str, executor: str, model: str) -> Family:
     """
     provider, executor = provider.lower().strip(), executor.lower().strip()
     if executor == "openaicompatexecutor" or provider.startswith(COMPATIBLE_PROVIDERS):
-        return next((of for pattern, of in COMPATIBLE_MODELS if pattern.match(model.lower())), "compatible")
+        named_as: list[Family] = [of for pattern, of in COMPATIBLE_MODELS if pattern.match(model.lower())]
+        return named_as[0] if named_as else "compatible"
     named = f"{provider} {executor}".replace("unknown", "").strip()
     evidence = named or model.lower()
     if any(marker in evidence for marker in INDEPENDENT):

@@ -105,15 +105,22 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _opened_at(connection: _Connection) -> float:
+    return connection.opened_at
+
+
 class _Connection(H11Protocol):
     """One client, who has so many seconds for everything: to send headers and body, and to take the answer."""
+
+    opened_at: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the base class
         super().connection_made(transport)
         self.opened_at = time.monotonic()
         self._end = self.loop.call_later(CONNECTION_S, transport.abort)
         if len(self.connections) > CONNECTIONS_MAX:
-            oldest = min((c for c in self.connections if isinstance(c, _Connection)), key=lambda c: c.opened_at)
+            ours: list[_Connection] = [one for one in self.connections if isinstance(one, _Connection)]
+            oldest = min(ours, key=_opened_at)
             oldest.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,11 +1,12 @@
 """Bytes → Record: the only room that spells the field names of a usage payload (pure).
 
-One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `payload` and `snapshot` take
+One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `answer` and `snapshot` take
 answers and files apart, `record` reads one item, `aside` keeps what could not be read.
 """
 
+from worker.decode.answer import decode_answer, decode_queue
 from worker.decode.aside import decode_quarantined, hidden, set_aside
-from worker.decode.payload import CHUNK_RECORDS, Decoded, Mark, decode_lines, decode_queue
+from worker.decode.payload import CHUNK_RECORDS, Decoded, Mark, count_elements
 from worker.decode.record import (
     COUNT_MAX,
     DURATION_MAX_MS,
@@ -33,7 +34,8 @@ __all__ = [
     "Mark",
     "Record",
     "clean",
-    "decode_lines",
+    "count_elements",
+    "decode_answer",
     "decode_quarantined",
     "decode_queue",
     "decode_snapshot",

@@ -1,18 +1,14 @@
-"""Bytes → items → records: queue arrays and JSON lines.
-
-What cannot be read becomes a BadRecord with its reason, and its siblings load.
-"""
+"""What reading a payload comes to: records, and what could not be read between them."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from worker.decode.record import BadRecord, Record, Siblings, read
+from worker.decode.record import BadRecord, Record
 from worker.errors import NOT_JSON
 
 CHUNK_RECORDS = 10_000
@@ -38,9 +34,11 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     records: list[Record]
     bad: list[BadRecord]
     complete: bool = True
-    """False when the payload as a whole was not what its endpoint promises."""
+    """False when the payload as a whole could not be read to its end; the last of its parts says so."""
     marks: Mapping[bytes, Mark] = {}
     """The lists of a snapshot that have been read to their end once these records are stored, and how far that is."""
+    fault: str = ""
+    """Why it is not complete, in one sentence; empty when it is."""
     skipped: int = 0
     """Elements that are no usage, such as the proxy's messages to subscribers."""
 
@@ -50,82 +48,13 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.records) + len(self.bad) + self.skipped
 
 
-_RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-def decode_queue(payload: bytes) -> Decoded:
-    """Read one answer of the usage queue: a JSON array of items, some of which may be strings that hold JSON.
-
-    Each item is parsed by itself, so that a bad one costs only itself, and what it was made of is let go before the
-    next. An answer that broke off is read as far as it goes: whole items load, the rest is one BadRecord.
-    """
-    if not payload.lstrip().startswith(b"["):
-        return Decoded(
-            records=[], bad=[BadRecord(reason="the payload is not a JSON array", raw=payload)], complete=False
-        )
-    rest = b""
+def count_elements(body: bytes | memoryview) -> int | None:
+    """Return how many elements an answer has, be it an array or an object with arrays in it; None for anything else."""
     try:
-        items = _RAW_ITEMS.decode(payload)
+        if not bytes(body[:64]).lstrip().startswith(b"{"):
+            return len(msgspec.json.decode(body, type=list[msgspec.Raw] | None) or ())
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        arrays = [value for value in fields.values() if bytes(memoryview(value)[:1]) == b"["]
+        return sum(len(msgspec.json.decode(array, type=list[msgspec.Raw])) for array in arrays) if arrays else None
     except NOT_JSON:
-        whole, rest = _salvage(payload)
-        items = [msgspec.Raw(item) for item in whole]
-    siblings, records, bad, skipped = Siblings(), list[Record](), list[BadRecord](), 0
-    for raw in items:
-        outcome = read(raw, "", "")
-        if isinstance(outcome, Record):
-            records.append(siblings.numbered(outcome))
-        elif outcome is not None:
-            bad.append(outcome)
-        else:
-            skipped += 1
-    if rest:
-        bad.append(BadRecord(reason="the payload breaks off or is malformed from here on", raw=rest))
-    return Decoded(records=records, bad=bad, complete=not rest, skipped=skipped)
-
-
-def decode_lines(lines: Iterator[bytes], chunk: int = CHUNK_RECORDS) -> Iterator[Decoded]:
-    """Read JSON lines: each is an item, or an array of items as the queue answered it."""
-    records: list[Record] = []
-    bad: list[BadRecord] = []
-    for line in lines:
-        if not line.strip():
-            continue
-        decoded = decode_queue(line if line.lstrip().startswith(b"[") else b"[%b]" % line)
-        records += decoded.records
-        bad += decoded.bad
-        if len(records) + len(bad) >= chunk:
-            yield Decoded(records=records, bad=bad)
-            records, bad = [], []
-    yield Decoded(records=records, bad=bad)
-
-
-def _salvage(payload: bytes) -> tuple[list[bytes], bytes]:
-    """Split a malformed array into the items that are whole and the rest."""
-    text = payload.decode("utf-8", "replace")
-    # Only where an element ends is wanted: of a number, Python would refuse one of thousands of digits.
-    reader, items, at = json.JSONDecoder(parse_int=str), list[bytes](), text.index("[") + 1
-    while True:
-        while at < len(text) and text[at] in " \t\r\n,":
-            at += 1
-        if at >= len(text):
-            return items, b"(the array is not closed)"
-        if text[at] == "]":
-            return items, text[at + 1 :].strip().encode()
-        try:
-            _, end = reader.raw_decode(text, at)
-        except RecursionError:
-            end = _end_of_deep(text, at)
-        except ValueError:
-            return items, text[at:].encode()
-        items.append(text[at:end].encode())
-        at = end
-
-
-def _end_of_deep(text: str, at: int) -> int:
-    """Return where an element ends that is nested too deeply to be parsed: its brackets are counted."""
-    depth = 0
-    for token in BRACKET.finditer(text, at):
-        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
-        if depth <= 0:
-            return token.end()
-    return len(text)
+        return None

@@ -71,7 +71,7 @@ Outcome = Record | BadRecord
 
 
 def decode_snapshot(
-    payload: bytes | bytearray,
+    payload: bytes | bytearray | memoryview,
     keyring: Keyring | None = None,
     marks: Mapping[bytes, Mark] | None = None,
     chunk: int = CHUNK_RECORDS,
@@ -192,7 +192,7 @@ def _names(past: bytes, ns: int) -> bool:
     return False
 
 
-def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw | list[Any]]]:
+def _lists(payload: bytes | bytearray | memoryview) -> Iterator[tuple[str, str, msgspec.Raw | list[Any]]]:
     """Yield (client key, model, its list of details, not yet read) for everything a snapshot holds."""
     try:
         snapshot = _SNAPSHOT.decode(payload)
@@ -208,10 +208,10 @@ def _lists(payload: bytes | bytearray) -> Iterator[tuple[str, str, msgspec.Raw |
                 yield client_key, model, stats.details
 
 
-def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[Any]]]:
+def _lists_of_odd(payload: bytes | bytearray | memoryview) -> Iterator[tuple[str, str, list[Any]]]:
     """Do the same for a snapshot that the strict parser refuses: what has another shape costs only itself."""
     try:
-        tree: Any = loads(payload)
+        tree: Any = loads(bytes(payload))
     except RecursionError:
         tree = _shallow(payload)
     except ValueError as e:
@@ -229,9 +229,9 @@ def _lists_of_odd(payload: bytes | bytearray) -> Iterator[tuple[str, str, list[A
             yield client_key, "", [api]  # one element that cannot be read: it is set aside with its reason
 
 
-def _shallow(payload: bytes | bytearray) -> Any:
+def _shallow(payload: bytes | bytearray | memoryview) -> Any:
     """Parse a snapshot of which some part is nested too deep to be parsed: null stands in that part's place."""
-    text, kept, depth, at = payload.decode("utf-8", "replace"), list[str](), 0, 0
+    text, kept, depth, at = bytes(payload).decode("utf-8", "replace"), list[str](), 0, 0
     for token in BRACKET.finditer(text):
         if token[0] in "{[":
             depth += 1

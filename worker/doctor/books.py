@@ -11,9 +11,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
-import psycopg
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from worker import database
 from worker.config import Config
@@ -24,6 +22,7 @@ from worker.load import now
 
 POSTGRES_OLDEST = 150000
 LOOK_BACK = timedelta(hours=4)
+PARTITION_AHEAD = timedelta(days=3)
 SPAN_S = 600
 """Records are counted by ten minutes, as the proxy counts requests."""
 
@@ -68,8 +67,6 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
             server = _server(engine)
         except DatabaseError as e:
             return [_away(e)], None
-        except (ArgumentError, ValueError, DBAPIError, psycopg.Error):  # they may quote the URL, with its password
-            return [_unreadable_url()], None
         try:
             return _looked_into(engine, server, config, interval_s)
         except DatabaseError as e:  # since then
@@ -84,7 +81,7 @@ def _looked_into(
     if _without_schema(engine) or any(found.level == "error" for found in schema):
         return findings, None
     findings.append(_database_rights(engine, server))
-    for check in (_rollup_timezone, _pepper, _partitions):
+    for check in (_rollup_timezone, _pepper, _partitions, _future_records):
         with suppress(DatabaseError), _reading(engine) as connection:  # may not be read: that has been said
             findings.append(check(connection, config))
     with suppress(DatabaseError), _reading(engine) as connection:
@@ -119,13 +116,6 @@ def _to_be_made(config: Config) -> Finding:
     except DatabaseError as e:
         return error("database", DatabaseError, "none is configured, and an embedded one cannot be made", str(e))
     return ok("database", f"the first pass makes an embedded one in {config.data_dir / 'postgres'}")
-
-
-def _unreadable_url() -> Finding:
-    return error(
-        "database", ConfigError, "database.url (WORKER_DATABASE_URL) cannot be understood",
-        "Write postgresql://USER:PASSWORD@HOST:PORT/NAME, and in the password %40 for @, %2F for /, %23 for #.",
-    )  # fmt: skip
 
 
 SELECT_SERVER = """
@@ -260,13 +250,31 @@ WHERE n.nspname = 'usage' AND c.relname = 'record'
 
 def _partitions(connection: database.Connection, _: Config) -> Finding:
     there = {name for (name,) in connection.execute(SELECT_PARTITIONS)}
-    this_month = now().replace(day=1)
-    months = [this_month, this_month + timedelta(days=31)]
-    missing = [f"{month:%Y-%m}" for month in months if f"record_{month:%Y_%m}" not in there]
-    if missing:
-        what = f"there is no partition yet for the records of {' and '.join(missing)}"
-        return warning("partitions", what, "Run `worker maintain`; a pass that needs one makes it, too.")
-    return ok("partitions", "this month and the next have theirs")
+    if not there:
+        return ok("partitions", "the first record makes the first")
+    soon = now() + PARTITION_AHEAD
+    if f"record_{soon:%Y_%m}" in there or soon.month == now().month:
+        return ok("partitions", "a pass that needs one makes it")
+    what = f"there is no partition yet for the records of {soon:%Y-%m}, which begins soon"
+    return warning("partitions", what, "Run `worker maintain`; a pass that needs one makes it, too.")
+
+
+SELECT_FUTURE = (
+    "SELECT upstream, future_record_at FROM usage_api.v1_freshness WHERE future_record_at IS NOT NULL ORDER BY 2"
+)
+
+
+def _future_records(connection: database.Connection, _: Config) -> Finding:
+    found = connection.execute(SELECT_FUTURE).fetchall()
+    if not found:
+        return ok("future_records", "no record is from the future")
+    told = ", ".join(f"{upstream} up to {at:%Y-%m-%d %H:%M} UTC" for upstream, at in found[:SHOWN])
+    what = f"there are records from the future: {told}"
+    remedy = (
+        "Set the clocks of these proxies and of this machine right. The records are kept, and count on the day that "
+        "they name; freshness goes by the others."
+    )
+    return warning("future_records", what, remedy)
 
 
 # -- what it holds ----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The configuration and the data folder: where payloads are kept before the database has them."""
+"""The configuration and the data folder: where answers are kept before the database has them."""
 
 from __future__ import annotations
 
@@ -55,20 +55,24 @@ def configured(config: Config) -> list[Finding]:
 
 
 def journal(config: Config, upstream: Upstream) -> Finding:
-    """See whether the journal has room, and no file in it is damaged."""
+    """See whether the journal has room, and every file in it can be read."""
     if not _has_journal(config, upstream):
         return ok("journal", "it is empty", upstream.name)
     kept = _journal(config, upstream)
     entries, size = kept.backlog()
-    if size >= config.journal.max_bytes:
-        what = f"it is full ({entries} payloads, {_mib(size)}): nothing is pulled any more"
+    if kept.is_full():
+        what = f"it is full ({entries} answers wait, {_mib(size)}): nothing is pulled any more"
         remedy = "Bring the database back, or raise journal.max_bytes."
         return error("journal", JournalError, what, remedy, upstream.name)
     if damaged := kept.damaged():
         what = f"{len(damaged)} of its files are damaged, such as {damaged[0].name}"
         remedy = "Load what can be read of each with `worker import`, then remove it."
         return warning("journal", what, remedy, upstream.name)
-    return ok("journal", f"{entries} payloads wait in it" if entries else "it is empty", upstream.name)
+    if unread := kept.unread():
+        what = f"{len(unread)} of its files could not be read whole, such as {unread[0].name}"
+        remedy = "They stay as they came: a version that can read them loads them. See the log for why."
+        return warning("journal", what, remedy, upstream.name)
+    return ok("journal", f"{entries} answers wait in it" if entries else "it is empty", upstream.name)
 
 
 def _has_journal(config: Config, upstream: Upstream) -> bool:

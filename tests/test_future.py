@@ -1,0 +1,63 @@
+"""A record from the future: kept, told, and it hides nothing and costs nothing."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from support import calls, proxy
+
+from worker import database, rollup
+from worker.traffic import Usage
+
+FUTURE = datetime(2087, 2, 28, 9, tzinfo=UTC)
+SELECT_FRESH = "SELECT newest_record_at, future_record_at FROM usage_api.v1_freshness"
+
+
+def at(when: datetime, number: int) -> Usage:
+    return dataclasses.replace(calls(10)[number], timestamp_ns=int(when.timestamp()) * 10**9 + number)
+
+
+def test_freshness_goes_by_what_is_not_from_the_future(books):
+    now = datetime.now(UTC).replace(microsecond=0)
+    with proxy("queue", [at(now - timedelta(minutes=3), 0), at(FUTURE, 1)]) as simulator:
+        books.sync(simulator)
+        ((newest, future),) = books.ask(SELECT_FRESH)
+        assert abs(newest - (now - timedelta(minutes=3))) < timedelta(seconds=1)
+        assert abs(future - FUTURE) < timedelta(seconds=1)
+        simulator.push([at(now - timedelta(minutes=1), 2)])
+        books.sync(simulator)
+        ((newest, future),) = books.ask(SELECT_FRESH)
+        assert abs(newest - (now - timedelta(minutes=1))) < timedelta(seconds=1)
+        assert abs(future - FUTURE) < timedelta(seconds=1)
+    assert books.records() == 3
+    books.balance()
+
+
+def test_a_proxy_whose_clock_is_a_little_ahead_is_as_fresh_as_any(books):
+    soon = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
+    with proxy("queue", [at(soon, 0)]) as simulator:
+        books.sync(simulator)
+    ((newest, future),) = books.ask(SELECT_FRESH)
+    assert abs(newest - soon) < timedelta(seconds=1)
+    assert future is None
+
+
+def test_status_and_doctor_tell_of_it(books):
+    with proxy("queue", [at(FUTURE, 0)]) as simulator:
+        books.sync(simulator)
+        status = books.worker(simulator, "status", "--json").json[0]
+        assert status["newest_record_at"] is None
+        assert status["future_record_at"].startswith("2087-02-28")
+        found = {row["check"]: row for row in books.worker(simulator, "doctor", "--json").json}
+        assert found["future_records"]["level"] == "warning"
+
+
+def test_verify_looks_at_the_days_that_have_something_and_not_at_those_between(books):
+    with proxy("queue", [*calls(300), at(FUTURE, 0)]) as simulator:
+        books.sync(simulator)
+    with database.transaction(books.engine) as connection:
+        days = rollup.covered_days(connection, ZoneInfo("UTC"), None, None)
+        assert set(days) == {day for (day,) in books.ask("SELECT DISTINCT day FROM usage_api.v1_daily")}
+        assert days[-1] == FUTURE.date()
+        assert len(days) < 20
+        assert not list(rollup.differences(connection, ZoneInfo("UTC"), None, None))
