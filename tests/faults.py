@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -36,7 +36,9 @@ from ledger import Planned, Proxy, delivered
 from psycopg import sql
 from pydantic import SecretStr
 from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, calls, differing, expected
+from wire import wire
 
+from worker import database
 from worker.config import Upstream
 from worker.database import migrate
 from worker.embedded import THROWAWAY, EmbeddedPostgres
@@ -50,6 +52,8 @@ SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms", "synchronous_commit": "on"}
 
 TEMPLATE = "faults_template"
 PATIENCE_S = 60.0
+TIMEOUT_S = 3
+"""More than an answer takes on a busy machine: what comes later is counted as lost, and the proxy says it arrived."""
 SELECT_TIMES = """
 SELECT (extract(epoch FROM occurred_at) * 1000000)::bigint, outcome = 'failed' FROM usage_api.v1_records
 """
@@ -87,7 +91,7 @@ BODIES = {
     "dropped": Planned(name="dropped", drop=True),
     "dropped late": Planned(name="dropped late", drop=True, after_pop=True),
     "slow": Planned(name="slow", delay_s=0.3),
-    "too slow": Planned(name="too slow", delay_s=2.0),
+    "too slow": Planned(name="too slow", delay_s=TIMEOUT_S + 1.0),
 }
 POISON: tuple[object, ...] = (
     17, None, "text", {"timestamp": "yesterday", "model": "gpt-5.4"}, {"model": "gpt-5.4"}, [[[[]]]],
@@ -151,11 +155,11 @@ class Run:
         self.rng = Random(seed)
         self.seed, self.server, self.tally, self.verbose = seed, server, tally, verbose
         self.generation = self.rng.choice(["queue"] * 7 + ["queue-6.10.8", "snapshot", "both"])
-        self.calls = list(calls(self.rng.randrange(100, 1200)))
+        self.calls = told_apart(calls(self.rng.randrange(100, 1200)))
         self.pushed = 0
         self.input_usd = Decimal(2)
         self.poison = 0
-        self.dropped = False
+        self.story: list[str] = []
 
     # -- the story ------------------------------------------------------------------------------------------------
 
@@ -177,6 +181,7 @@ class Run:
         self.tally.runs += 1
 
     def say(self, text: str) -> None:
+        self.story.append(text)
         if self.verbose:
             print(f"  {text}", flush=True)
 
@@ -232,7 +237,7 @@ class Run:
     @contextmanager
     def _started(self, command: Command, faults: dict[str, Any], environment: dict[str, str]) -> Iterator[Running]:
         more = {
-            "WORKER__UPSTREAM__0__TIMEOUT_S": "1",
+            "WORKER__UPSTREAM__0__TIMEOUT_S": str(TIMEOUT_S),
             "WORKER__UPSTREAM__0__QUEUE_COUNT": str(self.rng.choice((20, 100, 500))),
             "WORKER__PRICES__OWN__0__INPUT_USD_PER_MTOK": str(self.input_usd),
             **command.environment,
@@ -478,6 +483,58 @@ def locked_out(run: Run) -> Iterator[Fault]:
 
 
 @contextmanager
+def rollups_locked(run: Run) -> Iterator[Fault]:
+    """The rollups are locked, as by a rebuild, for as long as it takes to empty the queue meanwhile."""
+    if not run._migrated():
+        yield {}, {}, None
+        return
+    held, left = threading.Event(), [0]
+
+    def hold() -> None:
+        def locked() -> None:
+            with run.books.holding("LOCK TABLE usage.daily IN ACCESS EXCLUSIVE MODE"):
+                held.set()
+                until = time.monotonic() + 20
+                while run.proxy.queued and time.monotonic() < until:
+                    time.sleep(0.01)
+                left[0] = run.proxy.queued
+
+        threading.Thread(target=locked, daemon=True).start()
+        held.wait(5)
+
+    yield {"point": "payload kept", "after": 1, "kill": False}, {}, hold
+    if left[0]:
+        raise FaultError(f"{left[0]} records stayed in the proxy while the rollups were locked")
+
+
+@contextmanager
+def packets_dropped(run: Run) -> Iterator[Fault]:
+    """The way to the database dies without a word; after a while the operating system notices."""
+    with wire(run.books.dsn) as way:
+
+        def drop() -> None:
+            way.dropping.set()
+            threading.Timer(2, way.give_up).start()
+
+        url = f"{way.url(run.books.dsn)}?connect_timeout=2"
+        yield _stop(run, "mid-COPY", "before commit", "statement", "payload kept"), {"WORKER_DATABASE_URL": url}, drop
+
+
+@contextmanager
+def standing_by(run: Run) -> Iterator[Fault]:
+    """Another machine has fetched while the database was away; standing by now, it loads what it holds."""
+    there = {"WORKER_DATA_DIR": str(run.folder / "stand-by")}
+    run._run(SYNC, {}, {**there, "WORKER_DATABASE_URL": DEAD}, None)
+    yield {}, {}, None
+    lock = database.Lock(run.books.engine, database.consumer("default"))
+    wait_until(lock.acquire, "the killed worker's lease is free")
+    finished = run._run(SYNC, {}, there, None)
+    lock.release()
+    if left := list((run.folder / "stand-by").rglob(f"*{ENTRY}")):
+        raise FaultError(f"a stand-by that ended with {finished.code} has left {left}: {finished.stderr[-2000:]}")
+
+
+@contextmanager
 def deadlocked(run: Run) -> Iterator[Fault]:
     """Another transaction holds what the batch will want, and then wants what the batch holds."""
     if not run._migrated():
@@ -611,6 +668,9 @@ FAULTS: dict[str, Callable[[Run], Any]] = {
     "PostgreSQL kill -9": postgres_crashed,
     "errors of the database": errors_of_the_database,
     "locks and lock timeouts": locked_out,
+    "rollups locked": rollups_locked,
+    "packets dropped": packets_dropped,
+    "stand-by": standing_by,
     "deadlock": deadlocked,
     "journal files spoiled": journal_spoiled,
     "clock jumps": clock_jumps,
@@ -625,6 +685,11 @@ FAULTS: dict[str, Callable[[Run], Any]] = {
 def began(usage: Usage) -> tuple[int, bool]:
     """Return what tells a call from every other one here: its begin in microseconds, and whether it failed."""
     return usage.timestamp_ns // 1000, usage.failed
+
+
+def told_apart(usages: Iterable[Usage]) -> list[Usage]:
+    """Return these calls, and of any that nothing tells apart only one."""
+    return list({began(usage): usage for usage in usages}.values())
 
 
 # -- the harness --------------------------------------------------------------------------------------------------
@@ -694,11 +759,12 @@ def a_server() -> Iterator[EmbeddedPostgres]:
 def run_seed(seed: int, server: EmbeddedPostgres, *, verbose: bool = False) -> Tally:
     """Do one run."""
     tally = Tally()
+    run = Run(seed, server, tally, verbose=verbose)
     try:
-        Run(seed, server, tally, verbose=verbose).go()
+        run.go()
     except Exception as e:  # noqa: BLE001  # whatever it is, it is this seed's
         why = str(e) if isinstance(e, FaultError) else traceback.format_exc(limit=-6)
-        tally.failures.append(f"seed {seed}: {why}")
+        tally.failures.append(f"seed {seed}: {why} ({'; '.join(run.story)})")
     return tally
 
 

@@ -3,11 +3,11 @@
 import socket
 import threading
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from wire import wire
 
 from worker import database, load, session
 from worker.errors import (
@@ -18,66 +18,6 @@ from worker.errors import (
     RefusedError,
     TransientDatabaseError,
 )
-
-
-@dataclass
-class Wire:
-    """A way to the server that somebody may cut without a word: bytes are taken and never come out."""
-
-    port: int
-    dropping: threading.Event = field(default_factory=threading.Event)
-
-    def url(self, dsn):
-        server = conninfo_to_dict(dsn)
-        password = f":{server['password']}" if server.get("password") else ""
-        return f"postgresql://{server['user']}{password}@127.0.0.1:{self.port}/{server['dbname']}"
-
-
-def connected(dsn):
-    server = conninfo_to_dict(dsn)
-    host, port = server.get("host", "127.0.0.1"), server.get("port", 5432)
-    if not host.startswith("/"):
-        return socket.create_connection((host, int(port)))
-    found = socket.socket(socket.AF_UNIX)
-    found.connect(f"{host}/.s.PGSQL.{port}")
-    return found
-
-
-@contextmanager
-def wire(dsn):
-    listening = socket.create_server(("127.0.0.1", 0))
-    made = Wire(listening.getsockname()[1])
-
-    def carry(one, other):
-        try:
-            while data := one.recv(1 << 16):
-                if made.dropping.is_set():
-                    continue
-                other.sendall(data)
-        except OSError:
-            pass
-        finally:
-            one.close()
-            other.close()
-
-    def serve():
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            if made.dropping.is_set():
-                continue
-            server = connected(dsn)
-            for pair in ((client, server), (server, client)):
-                threading.Thread(target=carry, args=pair, daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield made
-    finally:
-        listening.close()
-
 
 # -- who is gone without a word ---------------------------------------------------------------------------------
 
