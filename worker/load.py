@@ -27,6 +27,7 @@ from worker import database, dataset, decode, directory, register, rollup, roste
 from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Channel, Directory
 from worker.errors import (
+    BatchRefusedError,
     RefusedError,
     TransientDatabaseError,
     UpstreamBanned,
@@ -48,6 +49,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 NO_OWN_PRICES = Prices()
 DAY_NS = 86_400 * 10**9
+ALIKE = 10
+"""So many records, and no other, of one batch may be at fault in the same words."""
 KNOWN_MAX = 1 << 15
 NO_DIMENSION = register.Dimension(0, 0, "", "", "", "", "")
 
@@ -209,26 +212,62 @@ class Loader:
             possible_loss: answers of which something may be lost, counted with it.
 
         A record that PostgreSQL refuses is set aside with what it says of it; one that was released stays there.
+
+        Raises:
+            BatchRefusedError: it refuses each of many records in the same words. Nothing is set aside then.
         """
-        refused = batch.refused
+        refused = self._refusal(entry_id, batch, result, released, possible_loss)
         if not refused:
-            try:
-                self._commit(entry_id, batch, result, released, possible_loss)
-            except _RelinkedError:
-                self.commit(entry_id, self.prepare(batch.decoded), result, released, possible_loss)
-                return
-            except RefusedError as e:
-                refused = str(e)
-            else:
-                return
+            return
         records = len(batch.decoded.records)
         log.warning("record.refused", records=records, reason=refused)
         if released:
             result.pulled += records
             result.quarantined += records
             return
-        for name, part in _parted(batch.decoded, refused):
-            self.load(f"{entry_id}.{name}", part, result)
+        alone = self._refused_alone(entry_id, batch.decoded, refused, result)
+        if len(alone) == records > ALIKE and len({reason for _, _, reason in alone}) == 1:
+            raise BatchRefusedError(
+                f"each of {records} records is refused alike, so that none of them is at fault: {refused}. They stay "
+                "where they are, and every pass tries again. Look into the server's log and for what was changed in "
+                "the schema; if there is nothing, update the worker, or report this as a fault of it."
+            )
+        for name, part, reason in alone:
+            bad = [*part.bad, *(decode.refused(record, reason) for record in part.records)]
+            aside = self.prepare(decode.Decoded(records=[], bad=bad, marks=part.marks))
+            if refused := self._refusal(f"{name}.0", aside, result):
+                raise BatchRefusedError(f"what was set aside cannot be kept either: {refused}")
+
+    def _refused_alone(
+        self, name: str, decoded: decode.Decoded, reason: str, result: PassResult
+    ) -> list[tuple[str, decode.Decoded, str]]:
+        """Store what can be stored of a batch that was refused; return the rest record by record, with the reason.
+
+        The names of its parts are always the same ones: what was loaded of it is not loaded again.
+        """
+        if len(decoded.records) <= 1:
+            return [(name, decoded, reason)]
+        alone: list[tuple[str, decode.Decoded, str]] = []
+        for number, part in enumerate(_halves(decoded)):
+            of_part = f"{name}.{number}"
+            if refused := self._refusal(of_part, self.prepare(part), result):
+                alone += self._refused_alone(of_part, part, refused, result)
+        return alone
+
+    def _refusal(
+        self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int] = (), possible_loss: int = 0
+    ) -> str:
+        """Store a batch; return in which words PostgreSQL refuses a value of it, or nothing where it is stored."""
+        while not batch.refused:
+            try:
+                self._commit(entry_id, batch, result, released, possible_loss)
+            except _RelinkedError:
+                batch = self.prepare(batch.decoded)
+            except RefusedError as e:
+                return str(e)
+            else:
+                return ""
+        return batch.refused
 
     def _commit(
         self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int], possible_loss: int
@@ -570,21 +609,12 @@ def of_credential(provider: str, model: str, resolution: Resolution) -> tokens.F
     return tokens.family(resolution.providers, "", model)
 
 
-def _parted(decoded: decode.Decoded, reason: str) -> list[tuple[int, decode.Decoded]]:
-    """Return a batch that was refused as two halves, a single record of it as what is set aside.
-
-    The names of the parts are always the same ones: what was loaded of it is not loaded again.
-    """
+def _halves(decoded: decode.Decoded) -> tuple[decode.Decoded, decode.Decoded]:
     records, half = decoded.records, len(decoded.records) // 2
-    if not records:
-        raise RefusedError(f"what was set aside cannot be kept either: {reason}")
-    if half == 0:
-        bad = [*decoded.bad, decode.refused(records[0], reason)]
-        return [(0, decode.Decoded(records=[], bad=bad, marks=decoded.marks))]
-    return [
-        (0, decode.Decoded(records=records[:half], bad=[])),
-        (1, decode.Decoded(records=records[half:], bad=decoded.bad, marks=decoded.marks)),
-    ]
+    return (
+        decode.Decoded(records=records[:half], bad=[]),
+        decode.Decoded(records=records[half:], bad=decoded.bad, marks=decoded.marks),
+    )
 
 
 def _instant(ns: int) -> datetime:

@@ -44,13 +44,19 @@ class Dimension(NamedTuple):
 
 # -- upstreams --------------------------------------------------------------------------------------------------
 
-INSERT_UPSTREAM = "INSERT INTO usage.upstream (name) VALUES (%s) ON CONFLICT (name) DO NOTHING"
+# Here and below: an identity is used up by whatever is to be inserted, whether it is or not. So only what is not there
+# yet is inserted; ON CONFLICT is for who comes at the same moment.
+INSERT_UPSTREAM = """
+INSERT INTO usage.upstream (name)
+SELECT %(name)s WHERE NOT EXISTS (SELECT FROM usage.upstream WHERE name = %(name)s)
+ON CONFLICT (name) DO NOTHING
+"""
 SELECT_UPSTREAM = "SELECT upstream_id FROM usage.upstream WHERE name = %s"
 
 
 def upstream_id(connection: Connection, name: str) -> int:
     """Return the id of the upstream called `name`, which is entered when it is new."""
-    connection.execute(INSERT_UPSTREAM, [name])
+    connection.execute(INSERT_UPSTREAM, {"name": name})
     return one(connection.execute(SELECT_UPSTREAM, [name]).fetchone())
 
 
@@ -162,13 +168,29 @@ def client_key_ids(connection: Connection, upstream: int, seen: Mapping[bytes, S
 
 
 INSERT_ORIGINS = """
-INSERT INTO usage.origin AS o (upstream_id, auth_index, source_digest, source_label, auth_type, candidates)
+INSERT INTO usage.origin (upstream_id, auth_index, source_digest, source_label, auth_type, candidates)
 SELECT %(upstream_id)s, auth_index, source_digest, source_label, auth_type, candidates
 FROM unnest(%(indexes)s::text[], %(digests)s::bytea[], %(labels)s::text[], %(types)s::text[], %(candidates)s::text[])
     AS t (auth_index, source_digest, source_label, auth_type, candidates)
+WHERE NOT EXISTS (SELECT FROM usage.origin AS o
+                  WHERE (o.upstream_id, o.auth_index, o.source_digest, o.auth_type)
+                      = (%(upstream_id)s, t.auth_index, t.source_digest, t.auth_type))
 ORDER BY auth_index, source_digest, auth_type
-ON CONFLICT (upstream_id, auth_index, source_digest, auth_type) DO UPDATE
-SET candidates = EXCLUDED.candidates WHERE EXCLUDED.candidates NOT IN ('', o.candidates)
+ON CONFLICT (upstream_id, auth_index, source_digest, auth_type) DO NOTHING
+"""
+UPDATE_CANDIDATES = """
+WITH changed AS (
+    SELECT o.origin_id, t.candidates
+    FROM unnest(%(indexes)s::text[], %(digests)s::bytea[], %(types)s::text[], %(candidates)s::text[])
+        AS t (auth_index, source_digest, auth_type, candidates)
+    JOIN usage.origin AS o
+        ON (o.upstream_id, o.auth_index, o.source_digest, o.auth_type)
+         = (%(upstream_id)s, t.auth_index, t.source_digest, t.auth_type)
+    WHERE t.candidates NOT IN ('', o.candidates)
+    ORDER BY o.origin_id
+    FOR NO KEY UPDATE OF o
+)
+UPDATE usage.origin AS o SET candidates = c.candidates FROM changed AS c WHERE o.origin_id = c.origin_id
 """
 SELECT_ORIGINS = """
 SELECT auth_index, source_digest, source_label, auth_type, origin_id
@@ -184,6 +206,7 @@ def origin_ids(connection: Connection, upstream: int, origins: Mapping[Origin, s
     """Return the ids of these origins, entering new ones, and the candidates that each came with."""
     arguments = {**_origin_arguments(upstream, origins), "candidates": list(origins.values())}
     connection.execute(INSERT_ORIGINS, arguments)
+    connection.execute(UPDATE_CANDIDATES, arguments)
     return _origins_found(connection, arguments)
 
 
@@ -214,6 +237,9 @@ SELECT channel_id, client_key_id, provider, endpoint, model, alias, outcome
 FROM unnest(%(channels)s::int[], %(keys)s::int[], %(providers)s::text[], %(endpoints)s::text[],
             %(models)s::text[], %(aliases)s::text[], %(outcomes)s::text[])
     AS t (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
+WHERE NOT EXISTS (SELECT FROM usage.dimension AS d
+                  WHERE (d.channel_id, d.client_key_id, d.provider, d.endpoint, d.model, d.alias, d.outcome)
+                      = (t.channel_id, t.client_key_id, t.provider, t.endpoint, t.model, t.alias, t.outcome))
 ORDER BY channel_id, client_key_id, provider, endpoint, model, alias, outcome
 ON CONFLICT (channel_id, client_key_id, provider, endpoint, model, alias, outcome) DO NOTHING
 """

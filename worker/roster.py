@@ -161,14 +161,26 @@ UNLIST_CREDENTIALS = """
 UPDATE usage.credential SET configured = false
 WHERE upstream_id = %(upstream_id)s AND endpoint = ANY(%(endpoints)s) AND configured
 """
+# One that is there is updated and takes no number; ON CONFLICT is for who enters it at the same moment.
 UPSERT_CREDENTIAL = """
+WITH channel AS (
+    SELECT channel_id FROM usage.channel
+    WHERE upstream_id = %(upstream_id)s AND kind = %(kind)s AND identity = %(identity)s
+), there AS (
+    UPDATE usage.credential AS c
+    SET configured = true, provider = %(provider)s, place = %(place)s, accounts = %(accounts)s, last_seen_at = %(at)s
+    FROM channel
+    WHERE (c.upstream_id, c.endpoint, c.channel_id, c.auth_index, c.key_digest)
+        = (%(upstream_id)s, %(endpoint)s, channel.channel_id, %(auth_index)s, %(key_digest)s)
+    RETURNING 1
+)
 INSERT INTO usage.credential
     (upstream_id, channel_id, endpoint, provider, auth_index, key_digest, place, accounts, configured,
      first_seen_at, last_seen_at)
-SELECT %(upstream_id)s, c.channel_id, %(endpoint)s, %(provider)s, %(auth_index)s, %(key_digest)s, %(place)s,
+SELECT %(upstream_id)s, channel_id, %(endpoint)s, %(provider)s, %(auth_index)s, %(key_digest)s, %(place)s,
        %(accounts)s, true, %(at)s, %(at)s
-FROM usage.channel AS c
-WHERE c.upstream_id = %(upstream_id)s AND c.kind = %(kind)s AND c.identity = %(identity)s
+FROM channel
+WHERE NOT EXISTS (SELECT FROM there)
 ON CONFLICT (upstream_id, endpoint, channel_id, auth_index, key_digest) DO UPDATE
 SET configured = true, provider = EXCLUDED.provider, place = EXCLUDED.place, accounts = EXCLUDED.accounts,
     last_seen_at = EXCLUDED.last_seen_at

@@ -384,6 +384,8 @@ INSERT INTO usage.quarantine (upstream_id, digest, reason, payload, retryable, f
 SELECT %(upstream_id)s, digest, reason, payload, retryable, %(at)s
 FROM unnest(%(digests)s::bytea[], %(reasons)s::text[], %(payloads)s::text[], %(retryables)s::boolean[])
     AS t (digest, reason, payload, retryable)
+WHERE NOT EXISTS (SELECT FROM usage.quarantine AS q
+                  WHERE q.upstream_id = %(upstream_id)s AND q.digest = t.digest)
 ORDER BY digest
 ON CONFLICT (upstream_id, digest) DO NOTHING
 """

@@ -1,0 +1,106 @@
+"""Numbers, and how far they reach: names that are there take none, and where they end no record is at fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from support import calls, proxy
+
+MIGRATION = Path(__file__).parents[1] / "migrations" / "versions" / "0011_numbers.sql"
+SYNC = ("sync", "--once", "--json")
+SELECT_TAKEN = """
+SELECT sequencename, last_value FROM pg_sequences
+WHERE schemaname = 'usage' AND sequencename NOT IN ('sync_run_run_id_seq', 'batch_batch_id_seq')
+ORDER BY 1
+"""
+SELECT_INTEGERS = """
+SELECT DISTINCT c.column_name FROM information_schema.columns AS c JOIN information_schema.tables AS t
+    USING (table_schema, table_name)
+WHERE c.table_schema = 'usage' AND t.table_type = 'BASE TABLE' AND c.data_type IN ('integer', 'smallint')
+ORDER BY 1
+"""
+END = "ALTER SEQUENCE usage.dimension_dimension_id_seq RESTART 2147483640"
+
+
+def later(usages, ms):
+    return [replace(usage, timestamp_ns=usage.timestamp_ns + ms * 1_000_000) for usage in usages]
+
+
+def test_names_that_are_there_take_no_numbers(books):
+    with proxy("queue", calls(600)) as simulator:
+        simulator.push_raw([17])
+        assert books.worker(simulator, *SYNC).code == 6
+        taken = books.ask(SELECT_TAKEN)
+        for ms in (1, 2, 3):
+            simulator.push(later(calls(600), ms))
+            simulator.push_raw([17])
+            assert books.worker(simulator, *SYNC).json[0]["inserted"] == 600  # a process that has learnt nothing yet
+        assert books.ask(SELECT_TAKEN) == taken
+
+
+def test_where_numbers_end_records_wait_and_none_is_set_aside(books):
+    with proxy("queue", calls(600)) as simulator:
+        books.ask(END)
+        finished = books.worker(simulator, *SYNC)
+        assert finished.code == 5
+        assert "numbers have run out" in finished.json[0]["error"]
+        assert (len(books.journal()), simulator.queued) == (2, 0)
+        assert books.ask("SELECT count(*) FROM usage.quarantine") == [(0,)]
+        books.ask("ALTER SEQUENCE usage.dimension_dimension_id_seq RESTART 1000")
+        assert books.worker(simulator, *SYNC).code == 0
+    books.require_exactly(calls(600))
+
+
+def test_numbers_that_were_used_up_in_vain_are_given_back(books):
+    with proxy("queue", calls(300)) as simulator:
+        books.sync(simulator)
+        ((last,),) = books.ask("SELECT max(dimension_id) FROM usage.dimension")
+        books.ask(END)
+        books.ask(MIGRATION.read_text())
+        ((following,),) = books.ask("SELECT nextval('usage.dimension_dimension_id_seq')")
+        assert following == last + 1
+        simulator.push(calls(600)[300:])
+        books.sync(simulator)
+    books.require_exactly(calls(600))
+
+
+OF_ROWS = {"channel_id", "linked_to", "client_key_id", "dimension_id", "origin_id", "price_id", "upstream_id"}
+"""Names and prices, of which each has a row: two thousand million rows come before the end."""
+BOUNDED = {"status_code": "decode keeps three digits", "links": "one for each link that an operator makes"}
+
+
+def test_what_counts_events_is_as_wide_as_they_may_become(books):
+    assert {name for (name,) in books.ask(SELECT_INTEGERS)} == OF_ROWS | BOUNDED.keys()
+
+
+REFUSE_ALL = """
+CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'value out of range' USING ERRCODE = '22003'; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON usage.record FOR EACH ROW EXECUTE FUNCTION public.refuse();
+"""
+
+
+def test_a_batch_of_which_every_record_is_refused_alike_stays_and_is_told(books):
+    with proxy("queue", calls(600)) as simulator:
+        books.ask(REFUSE_ALL)
+        finished = books.worker(simulator, *SYNC)
+        assert finished.code == 5
+        assert "none of them is at fault" in finished.json[0]["error"]
+        assert "out of range" in finished.json[0]["error"]
+        assert (len(books.journal()), simulator.queued) == (2, 0)
+        assert books.ask("SELECT count(*) FROM usage.quarantine") == [(0,)]
+        books.ask("DROP TRIGGER refuse ON usage.record")
+        assert books.worker(simulator, *SYNC).code == 0
+        assert books.journal() == []
+    books.require_exactly(calls(600))
+
+
+def test_some_records_of_which_every_one_is_refused_are_set_aside_with_what_they_hold(books):
+    with proxy("queue", calls(10)) as simulator:
+        books.ask(REFUSE_ALL)
+        finished = books.worker(simulator, *SYNC)
+        assert (finished.code, finished.json[0]["quarantined"], books.journal()) == (6, 10, [])
+    books.ask("DROP TRIGGER refuse ON usage.record")
+    assert books.worker(None, "quarantine", "retry", "--json").json[0]["inserted"] == 10
+    books.require_exactly(calls(10))
