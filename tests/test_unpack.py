@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import zlib
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_was_packed_is_unpacked_however_it_comes(coding, body, sizes):
 def test_what_was_packed_in_several_members_is_one_body(coding, body, cuts):
     body = b"[" + body
     places = sorted([0, len(body), *(min(cut, len(body)) for cut in cuts)])
-    members = [CODINGS[coding](body[begin:end]) for begin, end in zip(places, places[1:], strict=False)]
+    members = [CODINGS[coding](body[begin:end]) for begin, end in pairwise(places)]
     assert whole(b"".join(members), coding) == body
     assert whole(b"".join(members)) == body
 
@@ -104,12 +105,12 @@ def test_a_file_on_disk_a_pipe_and_what_a_file_holds_behind_a_header_are_read(tm
         reader, writer = os.pipe()
 
         def write(descriptor=writer, content=content):
-            with open(descriptor, "wb") as pipe:
+            with os.fdopen(descriptor, "wb") as pipe:
                 pipe.write(content)
 
         thread = threading.Thread(target=write)
         thread.start()
-        with open(reader, "rb") as pipe:
+        with os.fdopen(reader, "rb") as pipe:
             assert whole(pipe) == after
         thread.join()
 
@@ -249,10 +250,12 @@ def test_what_breaks_off_is_handed_on_as_far_as_it_goes_and_told(coding):
 
 @settings(deadline=None, max_examples=600, derandomize=True)
 @given(
-    st.sampled_from([b"", b"\x1f\x8b", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c", b"\xff\xfe", b"[", b"\x50*M\x18"]),
+    st.sampled_from(
+        [b"", b"\x1f\x8b", b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd", b"\x78\x9c", b"\xff\xfe", b"[", b"\x50*M\x18"]
+    ),
     st.binary(max_size=200),
     st.sampled_from(["", "gzip", "deflate", "zstd", "br", "gzip, deflate", ",,", "\ud800"]),
-)  # fmt: skip
+)
 def test_no_bytes_raise_anything(begin, rest, label):
     found = read(begin + rest, label)
     assert found.whole == (not found.fault)

@@ -77,13 +77,14 @@ class JournalLoader:
         name = f"{entry.entry_id}:{__version__}:{self._context.upstream.max_body_bytes}" if again else entry.entry_id
         with self._unpacked(entry) as found:
             complete, fault = found.whole, found.fault
-            ends_early = found.breaks_off or (found.whole and _is_cut_short(found.body))
+            ends_early = found.breaks_off
             for n, decoded in enumerate(decode.decode_answer(found.body)):
                 if self._asking:
                     self._loader.refresh_on_miss(self._context.source, decoded.records)
                 batch = self._loader.prepare(decoded)
                 loading.begin(partial(self._loader.commit, f"{name}:{n}" if n else name, batch, self._context.result))
                 complete, fault = complete and decoded.complete, fault or decoded.fault
+                ends_early = ends_early or (found.whole and decoded.breaks_off)
                 self._context.beat()
         lost = entry.broken_off or (not complete and (entry.interrupted or ends_early))
         stays = not (complete or ends_early)  # what ends early has no more in it
@@ -118,9 +119,3 @@ class JournalLoader:
                 yield found
         except OSError as e:
             raise JournalError(f"the journal entry {entry.path} cannot be unpacked: {e.strerror}") from e
-
-
-def _is_cut_short(body: bytes | memoryview) -> bool:
-    """Say whether a JSON value ends before it is closed, or has not begun."""
-    head, tail = bytes(body[:64]).lstrip()[:1], bytes(body[-64:]).rstrip()[-1:]
-    return head + tail not in (b"[]", b"{}") and head in (b"[", b"{", b"")

@@ -96,7 +96,8 @@ def decode_answer(body: Body, *, chunk: int = CHUNK_RECORDS, lines_apart: bool =
                 records, bad, skipped = [], [], 0
                 _let_go(body)
     fault = reading.fault or (reading.doubt if not any_record else "")
-    yield Decoded(records=records, bad=bad, skipped=skipped, complete=not fault, fault=fault)
+    ends_early = reading.breaks_off and bool(fault)
+    yield Decoded(records=records, bad=bad, skipped=skipped, complete=not fault, fault=fault, breaks_off=ends_early)
 
 
 def decode_queue(payload: Body) -> Decoded:
@@ -108,6 +109,7 @@ def decode_queue(payload: Body) -> Decoded:
         skipped=sum(part.skipped for part in parts),
         complete=parts[-1].complete,
         fault=parts[-1].fault,
+        breaks_off=parts[-1].breaks_off,
     )
 
 
@@ -126,10 +128,13 @@ class _Reading:
         """The first thing that could not be read, which is not the matter of a single item."""
         self.doubt = ""
         """The same, unless there is a record in it after all."""
+        self.breaks_off = False
+        """It ends before what it begins is closed: there is no more of it in these bytes."""
 
     def batches(self) -> Iterator[list[Found]]:
         """Yield the items, some at a time."""
         if self._skip(_BLANKS) >= self._end:
+            self.breaks_off = True
             yield [self._rest(EMPTY)]
         while self._skip(_BLANKS) < self._end:
             begin = self._at
@@ -164,6 +169,8 @@ class _Reading:
                 lines = [self._of_line(raw) for raw in _RAW.decode_lines(piece)]
             except NOT_JSON:
                 lines = [self._of_odd(line) for line in piece.splitlines() if line.strip()]
+            else:
+                self.breaks_off = False
             if not self._lines_apart:
                 yield [one for line in lines for one in line]
                 continue
@@ -186,6 +193,7 @@ class _Reading:
         found = [one for batch in inner.batches() for one in batch]
         self.fault = self.fault or (f"a line of it: {inner.fault}" if inner.fault else "")
         self.doubt = self.doubt or inner.doubt
+        self.breaks_off = inner.breaks_off
         return found
 
     # -- one value --------------------------------------------------------------------------------------------------
@@ -211,7 +219,7 @@ class _Reading:
         self._at += 1
         while True:
             if self._skip(_BETWEEN) >= self._end:
-                self._stop()
+                self._stop(breaks_off=True)
                 return
             if self._body[self._at] == ord("]"):
                 self._at += 1
@@ -253,7 +261,7 @@ class _Reading:
         while self._at < stop and self._skip(_BETWEEN) < self._end and self._body[self._at] != ord("]"):
             end = _value_end(self._body, self._at)
             if end is None or (end - self._at <= ITEM_MAX_BYTES and not _is_json(self._body[self._at : end])):
-                self._stop()
+                self._stop(breaks_off=(end or self._end) >= self._end and not self._ends_closed())
                 break
             found.append(self._item(end))
         return found
@@ -290,11 +298,11 @@ class _Reading:
                 lists += 1
                 yield from self._array()
             else:
-                self._stop()
+                self._stop(breaks_off=not self._ends_closed())
             if self._stopped:
                 break
         if self._at >= self._end:
-            self._stop()
+            self._stop(breaks_off=True)
         if not self._stopped:
             self._at += 1
         if not lists:
@@ -309,8 +317,14 @@ class _Reading:
         self._at = match.end() if match else self._at
         return self._at
 
-    def _stop(self) -> None:
+    def _stop(self, *, breaks_off: bool = False) -> None:
         self._stopped = True
+        self.breaks_off = breaks_off
+
+    def _ends_closed(self) -> bool:
+        """Say whether it ends with the bracket that closes the one it begins with: then what is open is malformed."""
+        first, last = bytes(self._body[:WINDOW_BYTES]).lstrip()[:1], bytes(self._body[-WINDOW_BYTES:]).rstrip()[-1:]
+        return first + last in (b"[]", b"{}")
 
     def _rest(self, reason: str) -> BadRecord:
         """Return what cannot be read: all that is left, or this line where the next is one of JSON."""
@@ -320,7 +334,7 @@ class _Reading:
         self._at = line_end.end() if line_end else self._end
         following = bytes(self._body[self._at : self._at + WINDOW_BYTES]).partition(b"\n")[0]
         if following.startswith((b"{", b"[")) and _is_json(following):
-            self._stopped = False
+            self._stopped = self.breaks_off = False
             stop = self._at
         else:
             self._at = self._end

@@ -39,6 +39,8 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     """The lists of a snapshot that have been read to their end once these records are stored, and how far that is."""
     fault: str = ""
     """Why it is not complete, in one sentence; empty when it is."""
+    breaks_off: bool = False
+    """It is not complete since it ends before what it begins is closed: there is no more of it in these bytes."""
     skipped: int = 0
     """Elements that are no usage, such as the proxy's messages to subscribers."""
 
