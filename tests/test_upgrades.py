@@ -29,7 +29,10 @@ TOGETHER = {"0005", "0006", "0007", "0009", "0010", "0011"}
 """These came with the ones after them: no worker ever wrote them."""
 
 EARLIER = [f"{n:04d}" for n in range(1, int(database.HEAD)) if f"{n:04d}" not in TOGETHER]
-OF_THEIR_TIME = {"v1_records": {"synced_at", "price_id"}, "v1_channels": {"first_seen_at", "last_seen_at"}}
+OF_THEIR_TIME = {
+    "v1_records": {"synced_at", "price_id", "dimension_id", "origin_id"},
+    "v1_channels": {"first_seen_at", "last_seen_at"},
+}
 """What two databases with the same records need not agree on."""
 
 PRICED = {*COSTS, "unpriced_requests"}
