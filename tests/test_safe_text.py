@@ -12,9 +12,10 @@ import pytest
 import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support import KEY, calls, proxy
+from support import calls, proxy
 
 from worker import log, report, safe_text, show
+from worker.simulator import Fault
 
 HOSTILE = ("[/]", "gpt-5.4[high]", "\x1b[2J\x1b]0;pwn\x07evil", '=HYPERLINK("http://x.example/?"&A1,"x")',
            "a\nworker: all is well", "\u202egnp.exe", "zero\u200bwidth", "\x9b31mred", ":fire:", "@SUM(A1)", "-1+1",
@@ -170,6 +171,11 @@ def test_no_log_line_is_forged_and_no_escape_written(logged, style):
 # -- through everything -----------------------------------------------------------------------------------------
 
 
+DAYS = ("--since", "2026-08-20", "--until", "2026-08-23")
+RELAYS = ("[prod] relay", "[test] relay")
+USED = "SELECT DISTINCT channel_id FROM usage.dimension WHERE channel_id IS NOT NULL ORDER BY 1 LIMIT 1"
+
+
 @pytest.fixture
 def hostile(books):
     """Books in which clients, the proxy and its answers have named things as they liked."""
@@ -179,16 +185,15 @@ def hostile(books):
     ]
     with proxy("queue", made) as simulator:
         books.sync(simulator)
-    books.ask(
-        "UPDATE usage.channel SET label = '[prod] relay' WHERE channel_id = (SELECT min(channel_id) FROM usage.channel)"
-    )
+    for n, label in enumerate(RELAYS):
+        books.ask(f"UPDATE usage.channel SET label = %s WHERE channel_id = ({USED} OFFSET {n})", [label])
     books.ask("UPDATE usage.client_key SET label = %s || client_key_id", ["[/] \x1b[2J=x"])
     return books
 
 
 def test_every_report_shows_hostile_names_in_every_format(hostile):
     for what, family in report.FAMILIES.items():
-        day = ("--since", "2026-08-20", "--until", "2026-08-23") if "since" in family.takes else ()
+        day = DAYS if "since" in family.takes else ()
         for style in ("table", "json", "csv"):
             finished = hostile.worker(None, "report", what, *day, "--format", style)
             assert (finished.code, finished.stderr) == (0, ""), (what, style)
@@ -197,6 +202,10 @@ def test_every_report_shows_hostile_names_in_every_format(hostile):
     assert "[/]" in models
     assert "gpt-5.4[high]" in models
     assert ":fire:" in models
+    for arguments in (["channels"], ["records", *DAYS], ["latency", "--by", "channel", *DAYS]):
+        shown = hostile.worker(None, "report", *arguments).stdout
+        assert [label in shown for label in RELAYS] == [True, True], arguments
+        assert "[/]" in shown or arguments[0] != "records"
 
 
 @pytest.mark.parametrize(
@@ -227,8 +236,32 @@ def test_errors_that_quote_an_argument_quote_it_safely(books, arguments):
     assert "Traceback" not in finished.stderr
 
 
-def test_an_error_text_of_a_proxy_forges_nothing_on_stderr(books):
+SAID = "broken\n1999-11-26T00:00:00Z [info     ] pass.done\x1b[2J\u202e"
+TELLING = {
+    "json": Fault(status=400, body=json.dumps({"error": SAID}).encode()),
+    "json, after which it is tried again": Fault(status=500, body=json.dumps({"error": SAID}).encode()),
+    "a refused key": Fault(status=401, body=json.dumps({"error": SAID}).encode()),
+    "a body of any kind": Fault(status=400, body=SAID.replace("\n", "\r").encode()),
+}
+
+
+ESCAPED = (r"\x1b[2J", r"\u202e")
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+@pytest.mark.parametrize("path", ["usage-statistics-enabled", "usage-queue"])
+@pytest.mark.parametrize("kind", TELLING)
+def test_an_error_text_of_a_proxy_forges_nothing_on_stderr(books, kind, path, style):
     with proxy("queue", calls(5)) as simulator:
-        simulator.fail_next(500, f'{{"error": {json.dumps(FORGED)}}}') if hasattr(simulator, "fail_next") else None
-        finished = books.worker(simulator, "sync", "--once", WORKER__LOG__FORMAT="console", WORKER_UPSTREAM_KEY=KEY)
+        simulator.fail_next(path, *[TELLING[kind]] * 20)
+        finished = books.worker(simulator, "sync", "--once", WORKER_LOG_FORMAT=style)
+    assert finished.code == 4, finished.stderr
     assert has_only_what_is_seen((finished.stdout + finished.stderr).replace("\n", ""))
+    told = [line for line in finished.stderr.splitlines() if "broken" in line]
+    assert [line[: len("worker: ")] for line in told].count("worker: ") == 1
+    assert len(told) > 1  # it arrived, in the log and in the last word,
+    for line in told:
+        said = json.loads(line) if line.startswith("{") else line
+        words = said.get("error") or said["reason"] if isinstance(said, dict) else said
+        assert all(part in words for part in ("pass.done", *(("\x1b[2J", "\u202e") if words is not said else ESCAPED)))
+    assert not any(line.startswith("1999") for line in finished.stderr.splitlines())  # and forged no line
