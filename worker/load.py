@@ -49,6 +49,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 NO_OWN_PRICES = Prices()
 DAY_NS = 86_400 * 10**9
+PARTITION_AHEAD = timedelta(days=3)
+"""How long before it begins a month gets its partition."""
+
 ALIKE = 10
 """So many records, and no other, of one batch may be at fault in the same words."""
 KNOWN_MAX = 1 << 15
@@ -519,8 +522,11 @@ class Loader:
             known.dimension, known.tariffs = dimension, {}
 
     def _make_partitions(self, records: Iterable[decode.Record]) -> None:
+        """Make the months of these records, and the one that begins soon: then nobody waits for it at midnight."""
         days = {r.occurred_at_ns // DAY_NS for r in records}
         months = {f"{at:%Y-%m}-01" for day in days if (at := EPOCH + timedelta(days=day)) >= self._dropped_before}
+        if days:
+            months.add(f"{now() + PARTITION_AHEAD:%Y-%m}-01")
         for month in sorted(months - self._months):
             run(self.engine, partial(store.ensure_partition, month=month))
             self._months.add(month)

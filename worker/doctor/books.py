@@ -18,11 +18,10 @@ from worker.config import Config
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
 from worker.embedded import find_bindir
 from worker.errors import ConfigError, DatabaseError, NewerSchemaError
-from worker.load import now
+from worker.load import PARTITION_AHEAD, now
 
 POSTGRES_OLDEST = 150000
 LOOK_BACK = timedelta(hours=4)
-PARTITION_AHEAD = timedelta(days=3)
 SPAN_S = 600
 """Records are counted by ten minutes, as the proxy counts requests."""
 
