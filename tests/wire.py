@@ -78,3 +78,4 @@ def wire(dsn: str) -> Iterator[Wire]:
         yield made
     finally:
         listening.close()
+        made.give_up()

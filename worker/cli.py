@@ -161,7 +161,8 @@ def run_command() -> None:
 @app.command("import")
 def import_command(
     files: Annotated[
-        list[Path], typer.Argument(help="Snapshots, export files, queue arrays, JSON lines; plain or .gz.")
+        list[Path],
+        typer.Argument(help="Snapshots, exports, queue arrays, JSON lines, packed or not; `-` is the standard input."),
     ],
     upstream: Annotated[
         str | None, typer.Option("--upstream", metavar="NAME", help="The proxy that the files come from.")
@@ -171,7 +172,7 @@ def import_command(
     """Load usage from files, through the same pipeline: what is there already stays as it is."""
     settings = configured()
     for file in files:
-        if not file.is_file():
+        if str(file) != "-" and (file.is_dir() or not file.exists()):
             raise UsageError(f"{file} is not a file")
     name = upstream or (settings.upstream[0].name if len(settings.upstream) == 1 else "default")
     bar, advance = show.progress(f"importing as {name}")

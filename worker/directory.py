@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from worker.decode import TEXT_MAX_CHARS, text
+from worker.decode import TEXT_MAX_CHARS, text, whole
 from worker.secret import Keyring
 
 Kind = Literal["auth", "apikey", "unknown"]
@@ -152,7 +152,7 @@ def parse(endpoint: str, body: bytes, keyring: Keyring) -> tuple[list[Credential
 def _entries(endpoint: str, body: bytes) -> list[Any]:
     """Return the list in an answer: bare, or under its name; null is an empty one."""
     try:
-        tree: Any = json.loads(body)
+        tree: Any = whole(json.loads(body))
     except (ValueError, RecursionError) as e:
         raise BadMappingError(f"not JSON: {e}") from None
     names = ("files", "auth_files", "auth-files") if endpoint == AUTH_FILES else (endpoint, "items", "data")

@@ -43,7 +43,7 @@ class Keyring:
             if sealed := SEALED.fullmatch(secret):
                 known = bytes.fromhex(sealed[1])
             else:
-                known = hmac.digest(self._pepper, secret.encode(), "sha256")[:DIGEST_BYTES]
+                known = hmac.digest(self._pepper, _bytes(secret), "sha256")[:DIGEST_BYTES]
             if len(secret) <= REMEMBERED_MAX_CHARS:
                 self._digests[secret] = known
         return known
@@ -62,8 +62,13 @@ class Keyring:
     def event_key(self, text: str) -> bytes:
         """Return the 16-byte identity of the record that `text` describes."""
         hashing = self._event.copy()
-        hashing.update(text.encode())
+        hashing.update(_bytes(text))
         return hashing.digest()
+
+
+def _bytes(text: str) -> bytes:
+    """Return what a text is digested as; a lone surrogate, which UTF-8 does not have, is no error."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def mask(secret: str) -> str:

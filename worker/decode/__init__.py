@@ -19,6 +19,7 @@ from worker.decode.record import (
     refused,
     text,
     timestamp_ns,
+    whole,
 )
 from worker.decode.snapshot import decode_snapshot
 
@@ -44,4 +45,5 @@ __all__ = [
     "set_aside",
     "text",
     "timestamp_ns",
+    "whole",
 ]

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from worker.decode.foreign import foreign_usage
 from worker.errors import NOT_JSON
 from worker.secret import Keyring
 from worker.tokens import Family, Normalised, Reported, family, normalise
@@ -209,6 +210,9 @@ class Item(msgspec.Struct, gc=False):
     accounting_version: int | None = None
 
 
+_TOKENS = (*Tokens.__struct_fields__, "cache_read_tokens_present")
+
+
 def get(tree: Any, name: str) -> Any:
     """Return a field of what may be an object."""
     return cast("dict[str, Any]", tree).get(name) if isinstance(tree, dict) else None
@@ -220,9 +224,10 @@ _ITEM = msgspec.json.Decoder(Item)
 def read(raw: msgspec.Raw, client_key: str, model: str) -> Record | BadRecord | None:
     """Read one item: strictly, which is fast, else field by field; see `by_item`."""
     try:
-        return record_of(_ITEM.decode(raw), client_key, model)
+        found = record_of(_ITEM.decode(raw), client_key, model)
     except (*NOT_JSON, BadValueError):
         return by_item(bytes(raw), client_key, model)
+    return found if _tells_tokens(found) else by_item(bytes(raw), client_key, model)
 
 
 def by_item(raw: bytes, client_key: str, model: str) -> Record | BadRecord | None:
@@ -236,9 +241,24 @@ def by_item(raw: bytes, client_key: str, model: str) -> Record | BadRecord | Non
         fields = cast("dict[str, Any]", found)
         if _is_control(fields):
             return None
-        return record_of(_lenient(fields), client_key, model)
+        return _with_usage(record_of(_lenient(fields), client_key, model), fields)
     except (ValueError, RecursionError) as e:
         return BadRecord(reason=str(e) or type(e).__name__, raw=raw, client_key=client_key, model=model)
+
+
+def _with_usage(record: Record, fields: dict[str, Any]) -> Record:
+    """Return a record that has no usage only where its item has none either.
+
+    Raises:
+        BadValueError: the item tells it under names that are not known.
+    """
+    if not _tells_tokens(record) and (names := foreign_usage(fields, Item.__struct_fields__, _TOKENS)):
+        raise BadValueError(f"its usage stands under names that are not known: {clean(', '.join(names))}")
+    return record
+
+
+def _tells_tokens(record: Record) -> bool:
+    return any(record.reported) or any(record.normalised)
 
 
 def loads(raw: bytes | bytearray | msgspec.Raw) -> Any:
@@ -265,7 +285,7 @@ def _lenient(fields: dict[str, Any]) -> Item:
         wanted = _HARD.get(name)
         if wanted is not None:
             try:
-                setattr(item, name, msgspec.convert(_whole(value), wanted))
+                setattr(item, name, msgspec.convert(whole(value), wanted))
             except msgspec.ValidationError as e:
                 raise BadValueError(f"`{name}`: {e}") from None
         else:
@@ -283,15 +303,17 @@ _SOFT: dict[str, Any] = {
 def soft(name: str, value: Any) -> Any:
     """Return a field that can be done without; None where its type is wrong."""
     try:
-        return msgspec.convert(_whole(value), _SOFT.get(name, str))
+        return msgspec.convert(whole(value), _SOFT.get(name, str))
     except msgspec.ValidationError:
         return None
 
 
-def _whole(value: Any) -> Any:
-    """Return a value with every lone surrogate replaced, in names too: msgspec stops at one."""
+def whole(value: Any) -> Any:
+    """Return a JSON value with every lone surrogate and NUL replaced, in names too: nobody else takes them."""
     if isinstance(value, dict):
-        return {clean(name): _whole(inner) for name, inner in cast("dict[str, Any]", value).items()}
+        return {clean(name): whole(inner) for name, inner in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [whole(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]  # JSON is untyped
     return clean(value) if isinstance(value, str) else value
 
 

@@ -23,6 +23,7 @@ from worker.decode.record import (
     Record,
     Siblings,
     by_item,
+    clean,
     get,
     loads,
     read,
@@ -224,9 +225,9 @@ def _lists_of_odd(payload: bytes | bytearray | memoryview) -> Iterator[tuple[str
         models = get(api, "models")
         if isinstance(models, dict):
             for model, stats in cast("dict[str, Any]", models).items():
-                yield client_key, model, _details_of_odd(stats)
+                yield clean(client_key), clean(model), _details_of_odd(stats)
         elif models is not None or not isinstance(api, dict | None):
-            yield client_key, "", [api]  # one element that cannot be read: it is set aside with its reason
+            yield clean(client_key), "", [api]  # one element that cannot be read: it is set aside with its reason
 
 
 def _shallow(payload: bytes | bytearray | memoryview) -> Any:
