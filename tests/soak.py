@@ -41,10 +41,12 @@ from typing import Any, NamedTuple, Self
 
 import psycopg
 from ledger import TIMEOUT_S, Delivered, Identity, Planned, Proxy, delivered, identity, planned
+from wallclock import Clock
 
 import worker
 from worker import directory, traffic
 from worker.embedded import EmbeddedPostgres
+from worker.journal import ENTRY
 from worker.secret import Keyring
 from worker.traffic import Totals, Traffic, Usage
 
@@ -55,16 +57,19 @@ QUIET_SHARE = 0.4
 """The last part of the time, in which the worker is not restarted, so that its memory shows."""
 START_S, END_S, DRAIN_S, AIM_S = 30.0, 45.0, 180.0, 15.0
 RSS_EVERY_S = 30.0
+JITTER_S = 1.0
 MEGABYTE = 1_000_000
 OK = 200
 
 DECK = {
     "queue answers": 5, "greeting": 2, "directory": 4, "proxy unreachable": 1, "proxy restart": 1,
     "postgres restart": 2, "postgres crash": 1, "backend killed": 1, "connections terminated": 2,
-    "SIGHUP": 2, "SIGTERM": 1, "SIGTERM twice": 1, "SIGKILL": 2,
+    "SIGHUP": 2, "SIGTERM": 1, "SIGTERM twice": 1, "SIGKILL": 2, "clock jump": 2,
 }  # fmt: skip
 """How often each kind of event comes in so many events."""
 RESTARTS = ("SIGTERM", "SIGTERM twice", "SIGKILL")
+CLOCKS = ("-2h", "+3650d", "-30d", "+1d", "-4000d", "+0")
+"""What the worker's wall clock is set to; the database's and the proxy's stay right."""
 QUEUE_FAULTS = ("cut", "cut", "500", "502", "503", "504", "429", "slow", "too slow", "dropped", "dropped late", "html",
                 "garbage")  # fmt: skip
 FAULTS = ("cut", "500", "502", "503", "429", "slow", "too slow", "dropped", "html", "garbage")
@@ -93,6 +98,13 @@ SELECT NOT EXISTS (SELECT FROM usage.upstream WHERE resolve_pending)
    AND EXISTS (SELECT FROM usage_api.v1_sync_runs WHERE started_at > now() - %s * interval '1 second'
                                                     AND finished_at IS NOT NULL AND error IS NULL)
 """
+SELECT_DEAD = """
+SELECT relname, n_dead_tup, n_live_tup FROM pg_stat_user_tables
+WHERE schemaname = 'usage' AND relname IN ('hourly', 'daily', 'daily_channel', 'daily_key', 'hourly_key')
+"""
+DEAD_MOST = 10
+"""So many dead rows for each live one a rollup may have; below `DEAD_LEAST` live ones vacuum does not bother."""
+DEAD_LEAST = 50
 SELECT_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = %s AND application_name = 'usage-worker' ORDER BY 1"
 
 
@@ -180,6 +192,8 @@ class Sampler(threading.Thread):
         self.poll_gap = 0.0
         self.not_live: list[str] = []
         self.ready: Counter[int] = Counter()
+        self.dead: dict[str, float] = {}
+        """The most dead rows for each live one that a rollup has had."""
 
     def run(self) -> None:
         """Look, until the end."""
@@ -191,6 +205,8 @@ class Sampler(threading.Thread):
                 life.sample()
             if life is not None and turn % 20 == 0:
                 self._ask(life)
+            if turn % 100 == 99:
+                self._look_at_rollups()
             turn += 1
 
     def end(self) -> None:
@@ -198,6 +214,12 @@ class Sampler(threading.Thread):
         self._done.set()
         if self.ident is not None:
             self.join()
+
+    def _look_at_rollups(self) -> None:
+        with suppress(psycopg.OperationalError):
+            for table, dead, live in self._soak.look(SELECT_DEAD):
+                if live >= DEAD_LEAST:
+                    self.dead[table] = max(self.dead.get(table, 0.0), dead / live)
 
     def _ask(self, life: Life) -> None:
         with suppress(OSError):
@@ -244,14 +266,14 @@ class Event(NamedTuple):
     """What happens to which answers."""
 
 
-def plan(rng: Random, length_s: float, every_s: float) -> list[Event]:
-    """Return all that will go wrong. Kinds come from a shuffled deck, so that none stays away for long."""
+def plan(rng: Random, length_s: float, every_s: float, only: str) -> list[Event]:
+    """Return all that will go wrong, or one kind of it. Kinds come from a shuffled deck: none stays away for long."""
     events: list[Event] = []
     deck: list[str] = []
     at = rng.expovariate(1 / every_s)
     while at < length_s:
         if not deck:
-            deck = [kind for kind, n in DECK.items() for _ in range(n)]
+            deck = [kind for kind, n in DECK.items() for _ in range(n) if only in ("", kind)]
             rng.shuffle(deck)
         kind = deck.pop()
         aim = rng.uniform(0, 0.15) if rng.random() < 0.75 else None
@@ -300,6 +322,7 @@ class Soak:
         self._recoveries: list[tuple[float, Callable[[], None]]] = []
         self._began = self._told_at = 0.0
         self._config = folder / "config.toml"
+        self._wall = Clock(folder)
         self._hangups, self._broken = 0, False
         self._port = _free_port()
         self.pages = f"http://127.0.0.1:{self._port}"
@@ -321,7 +344,7 @@ class Soak:
 
     def run(self) -> None:
         """Feed and harm for as long as was asked for; then let the worker finish, and end it."""
-        events = plan(Random(self.arguments.seed), self.length_s, self.arguments.every)
+        events = plan(Random(self.arguments.seed), self.length_s, self.arguments.every, self.arguments.only)
         self._configure()
         self._began = time.monotonic()
         self._start_worker()
@@ -377,12 +400,11 @@ class Soak:
         )
 
     def journal_bytes(self) -> int:
-        """Return what stands in the journal, temporary files included."""
+        """Return what waits in the journal; the room that is held for the next answer is none of it."""
         total = 0
-        with suppress(OSError):
-            for entry in os.scandir(self.folder / "data" / "journal" / UPSTREAM):
-                with suppress(OSError):
-                    total += entry.stat().st_size
+        for path in (self.folder / "data" / "journal" / UPSTREAM).glob(f"*{ENTRY}"):
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
         return total
 
     def _drain(self) -> None:
@@ -393,6 +415,7 @@ class Soak:
             if what in self._down:
                 up()
         self.proxy.heal()
+        self._wall.set("+0")
         self._configure()
         healed, began = len(self.proxy.requests), time.monotonic()
         self._hang_up_when_started()  # another configuration, so that it asks for the directory at once
@@ -422,6 +445,11 @@ class Soak:
                     raise
                 time.sleep(0.1)
 
+    def look(self, statement: str) -> list[tuple[Any, ...]]:
+        """Read the database as it is now."""
+        with psycopg.connect(self.server.dsn(DATABASE), connect_timeout=5) as connection:
+            return connection.execute(statement).fetchall()
+
     # The worker.
 
     def _configure(
@@ -437,7 +465,7 @@ class Soak:
             queue_count = {count}
             [schedule]
             interval_s = {interval_s or self.arguments.interval}
-            jitter_s = 1.0
+            jitter_s = {JITTER_S}
             directory_s = {directory_s}
             backoff_max_s = 15.0
             maintain_s = 60.0
@@ -456,6 +484,7 @@ class Soak:
             "WORKER_DATA_DIR": str(self.folder / "data"),
             "WORKER_PEPPER": PEPPER,
             "WORKER_LOG_FORMAT": "json",
+            **self._wall.environment,
         }
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -534,7 +563,7 @@ class Soak:
             "postgres restart": self._postgres_down, "postgres crash": self._postgres_down,
             "backend killed": self._backends, "connections terminated": self._backends,
             "SIGHUP": self._hang_up, "SIGTERM": self._worker_down, "SIGTERM twice": self._worker_down,
-            "SIGKILL": self._worker_down,
+            "SIGKILL": self._worker_down, "clock jump": self._clock_jumps,
         }.get(event.kind, self._spoil)  # fmt: skip
         aim = ""
         if does != self._spoil and event.aim_s is not None and not self._down & {"proxy", "worker"}:
@@ -551,6 +580,11 @@ class Soak:
             self.proxy.fail_next(endpoint, fault)
         names = Counter((endpoint, fault.name) for endpoint, fault in event.faults)
         return ", ".join(f"{n} {name} for {endpoint}" for (endpoint, name), n in names.items())
+
+    def _clock_jumps(self, event: Event) -> str:
+        offset = CLOCKS[int(event.luck * len(CLOCKS))]
+        self._wall.set(offset)
+        return f"the worker's wall clock is at {offset}"
 
     def _proxy_down(self, event: Event) -> str:
         if "proxy" in self._down:
@@ -826,10 +860,20 @@ def tell_faults(soak: Soak, found: Delivered, stored: Counter[Identity]) -> None
     line("poll gap, longest", f"{max(gaps, default=0):.1f}", "s, by the ledger")
     line("poll gap, median", f"{statistics.median(gaps) if gaps else 0:.1f}", "s")
     line("poll gap by metrics, longest seen", f"{soak.sampler.poll_gap:.1f}", "s")
+    if soak.arguments.only == "clock jump" and max(gaps, default=0) > 2 * (soak.arguments.interval + JITTER_S):
+        soak.fail(f"no pull for {max(gaps):.1f} s, though only clocks jumped")
+    tell_rollups(soak)
     line("/livez not 200", len(soak.sampler.not_live), "; ".join(soak.sampler.not_live[:2]))
     line("/readyz", "", counted(soak.sampler.ready))
     if soak.sampler.not_live:
         soak.fail(f"/livez answered {soak.sampler.not_live[0]}")
+
+
+def tell_rollups(soak: Soak) -> None:
+    for table, most in soak.sampler.dead.items():
+        line(f"dead rows for a live one, {table}, most", f"{most:.1f}")
+        if most > DEAD_MOST:
+            soak.fail(f"usage.{table} had {most:.0f} dead rows for each live one")
 
 
 def tell_memory(soak: Soak) -> None:
@@ -890,6 +934,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=15.0, help="seconds between two faults, on average")
     parser.add_argument("--interval", type=float, default=3.0, help="the worker's schedule.interval_s")
     parser.add_argument("--retention", type=float, default=60.0, help="for how long the proxy keeps records, in s")
+    parser.add_argument("--only", default="", choices=DECK, metavar="KIND", help='one kind of event, as "clock jump"')
     parser.add_argument("--keep", action="store_true", help="leave the folder even if all is well")
     arguments = parser.parse_args()
     print(f"worker {worker.__version__} in {Path(worker.__file__).parent}, Python {platform.python_version()}")

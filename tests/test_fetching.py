@@ -13,6 +13,7 @@ from wire import wire
 
 from worker import database
 from worker.embedded import THROWAWAY, EmbeddedPostgres
+from worker.journal import Room
 from worker.simulator import Fault
 
 SYNC = ("sync", "--once", "--json")
@@ -239,3 +240,19 @@ def test_what_a_proxy_says_before_it_pops_is_no_loss(books, status):
         assert result.exit_code == 4
         assert result.possible_loss == 0
         require_all(books, simulator, calls(100))
+
+
+def test_an_answer_that_arrived_and_could_not_be_kept_is_counted(books, monkeypatch):
+    def removed(room, encoding):
+        begin(room, encoding)
+        (path,) = (books.folder / "journal" / "default").glob("*.part")
+        path.unlink()
+
+    begin = Room.begin
+    with proxy("queue", calls(100)) as simulator:
+        with monkeypatch.context() as patched:
+            patched.setattr("worker.journal.Room.begin", removed)
+            result = books.sync(simulator)
+        assert (result.possible_loss, result.exit_code) == (1, 1)
+        assert books.sync(simulator).exit_code == 0
+    assert books.ask(SELECT_LOSS) == [(1,)]

@@ -1,6 +1,5 @@
 """When jobs run: passes by the monotonic clock, whatever the wall clock does; once a day at a time of day."""
 
-import importlib.util
 import os
 import platform
 import signal
@@ -20,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import QUICK, SEED, free_port, plain_environment, proxy, wait_until
 from test_service import get
+from wallclock import Clock
 
 from worker import daily
 from worker.jobs import Jobs
@@ -134,29 +134,6 @@ def test_jobs_run_at_once_and_again_never_beside_themselves_and_end_in_time():
 
 
 # -- the service, under a wall clock of the test's own -----------------------------------------------------------
-
-
-class Clock:
-    """The wall clock of a process: a preloaded library answers for it. The monotonic clock stays the kernel's."""
-
-    def __init__(self, folder: Path) -> None:
-        found = importlib.util.find_spec("libfaketime")
-        assert found is not None, "the developers' lock brings libfaketime"
-        assert found.origin is not None
-        (library,) = Path(found.origin).parent.rglob("libfaketime.so.1")
-        self._file = folder / "clock"
-        self.set("+0")
-        self.environment = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def set(self, offset: str) -> None:
-        new = self._file.with_suffix(".new")
-        new.write_text(offset)
-        new.rename(self._file)
 
 
 def resident_kb(pid):

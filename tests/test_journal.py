@@ -1,6 +1,7 @@
 """Payloads on disk: durable before anything reads them, in order, and never another payload than was kept."""
 
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
@@ -278,6 +279,21 @@ def test_a_file_that_is_being_written_is_no_entry_yet(tmp_path, journal, folder)
     assert len(list(folder.glob("*.part"))) == 1
     room.keep()
     assert payloads(other) == [b"whole", PAYLOAD]
+
+
+def test_a_file_that_a_reader_removes_while_it_is_being_made_is_made_anew(tmp_path, journal, folder, monkeypatch):
+    real, readers = fcntl.flock, [Journal(tmp_path, "default", 1 << 30)]
+
+    def lock(file, how):
+        if readers:
+            assert list(readers.pop().entries()) == []
+        real(file, how)
+
+    monkeypatch.setattr("worker.journal.fcntl.flock", lock)
+    entry = keep(journal, b"[1]")
+    assert readers == []
+    assert entry.path.exists()
+    assert [found.path for found in journal.entries()] == [entry.path]
 
 
 def test_a_whole_file_without_its_name_is_adopted(journal, folder):

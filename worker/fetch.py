@@ -15,7 +15,7 @@ import structlog
 
 from worker import decode
 from worker.config import Upstream
-from worker.errors import PossibleLossError, UpstreamBanned, UpstreamError, UpstreamRefused
+from worker.errors import JournalError, PossibleLossError, UpstreamBanned, UpstreamError, UpstreamRefused
 from worker.journal import Journal, Room
 from worker.load import PassResult, now
 from worker.refusal import Refusals
@@ -128,7 +128,11 @@ class QueueFetcher:
             room.reset()
             return 0
         self._most_bytes = max(self._most_bytes, room.payload_bytes)
-        room.keep()
+        try:
+            room.keep()
+        except JournalError:  # it may be on the disk all the same, and may be not
+            self._context.result.possible_loss += 1
+            raise
         self._arrived()
         return elements
 

@@ -238,9 +238,8 @@ class Room:
         self._asked = False
         self._entry_id = uuid.uuid4().hex
         self._path = folder / f"{time.time_ns():020d}-{self._entry_id}{ENTRY}{TEMPORARY}"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = _created(self._path)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write_header(self._header("reserved"))
             self._room_bytes = 0
             self._allocate(room_bytes)
@@ -362,6 +361,24 @@ class Room:
             yield
         except OSError as e:
             raise JournalError(f"the journal {self._folder} cannot be written: {e.strerror}") from e
+
+
+def _created(path: Path) -> int:
+    """Return the descriptor of a new file that nobody else touches.
+
+    Until it is locked, a reader of the journal may take it for one that a killed writer has left, and remove it: then
+    another one is made.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a reader that has it lets it go at once
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _sizes(paths: Iterable[Path]) -> tuple[int, int]:
