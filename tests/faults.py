@@ -253,6 +253,8 @@ class Run:
             self.poison += 1  # the record within which a payload that was being written ends
             if self.state.read_bytes() == b"\1" and self.proxy.pulls:
                 self.proxy.pulls[-1].killed_after_s = 0.0
+        elif finished.code == -signal.SIGTERM:
+            self.say("ended before it minds signals")
         elif finished.code not in (0, 1, 4, 5, 6, 7, 75):
             raise FaultError(f"exit {finished.code}: {finished.stderr[-2000:]}")
         elif "Traceback" in finished.stderr:

@@ -846,8 +846,7 @@ def tell_faults(soak: Soak, found: Delivered, stored: Counter[Identity]) -> None
             if name.startswith("usage_worker_passes_total"):
                 results[name.partition('result="')[2].partition('"')[0]] += int(value)
     broken = sum(not p.pop.arrived for p in soak.proxy.pulls if p.pop.items)
-    emptied = [p.at for p in soak.proxy.pulls if p.emptied]
-    gaps = [b - a for a, b in itertools.pairwise(emptied)]
+    gaps = gaps_between_pulls(soak)
     title("Passes")
     line("worker processes", len(soak.lives), counted(Counter(x.how for x in soak.lives)))
     line("passes noted", passes, f"{failed} failed, {unfinished} never finished")
@@ -860,13 +859,20 @@ def tell_faults(soak: Soak, found: Delivered, stored: Counter[Identity]) -> None
     line("poll gap, longest", f"{max(gaps, default=0):.1f}", "s, by the ledger")
     line("poll gap, median", f"{statistics.median(gaps) if gaps else 0:.1f}", "s")
     line("poll gap by metrics, longest seen", f"{soak.sampler.poll_gap:.1f}", "s")
-    if soak.arguments.only == "clock jump" and max(gaps, default=0) > 2 * (soak.arguments.interval + JITTER_S):
-        soak.fail(f"no pull for {max(gaps):.1f} s, though only clocks jumped")
     tell_rollups(soak)
     line("/livez not 200", len(soak.sampler.not_live), "; ".join(soak.sampler.not_live[:2]))
     line("/readyz", "", counted(soak.sampler.ready))
     if soak.sampler.not_live:
         soak.fail(f"/livez answered {soak.sampler.not_live[0]}")
+
+
+def gaps_between_pulls(soak: Soak) -> list[float]:
+    """Return how many seconds lay between two pulls that emptied the queue."""
+    emptied = [p.at for p in soak.proxy.pulls if p.emptied]
+    gaps = [b - a for a, b in itertools.pairwise(emptied)]
+    if soak.arguments.only == "clock jump" and max(gaps, default=0) > 2 * (soak.arguments.interval + JITTER_S):
+        soak.fail(f"no pull for {max(gaps):.1f} s, though only clocks jumped")
+    return gaps
 
 
 def tell_rollups(soak: Soak) -> None:

@@ -130,8 +130,9 @@ class QueueFetcher:
         self._most_bytes = max(self._most_bytes, room.payload_bytes)
         try:
             room.keep()
-        except JournalError:  # it may be on the disk all the same, and may be not
-            self._context.result.possible_loss += 1
+        except JournalError:
+            if not room.is_there():  # else the next reader of the journal finds what of it is on the disk
+                self._keep_broken(self._reserve())
             raise
         self._arrived()
         return elements

@@ -252,7 +252,11 @@ class Room:
     def serves(self, room_bytes: int) -> bool:
         """Say whether an answer of so many bytes has room here, and none is here."""
         unused = self._file >= 0 and not self._asked
-        return unused and self._room_bytes >= room_bytes and self._path.exists()
+        return unused and self._room_bytes >= room_bytes and self.is_there()
+
+    def is_there(self) -> bool:
+        """Say whether nobody has removed its file."""
+        return self._path.exists()
 
     def ask(self) -> None:
         """Note, durably, that the answer is about to be asked for: what of it does not arrive may be lost.
