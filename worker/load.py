@@ -419,13 +419,14 @@ class Loader:
         if charged_by is None:
             charged_by = self.pricer.tariff(known.dimension, r.service_tier)
             known.tariffs[r.service_tier] = charged_by
+        charge = charged_by.charge(at, counts)
         return store.Row(
             at, r.latency_ms, r.ttft_ms,
             reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
             known.dimension_id, known.origin_id, r.status_code,
             self.keyring.event_key(r.identity(known.head, known.tail)), known.resolution.rule, r.request_id,
             r.service_tier, r.reasoning_effort, r.error,
-            *charged_by.charge(at, counts),
+            *charge[:5], estimated=charge.estimated,
         )  # fmt: skip
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:

@@ -130,6 +130,8 @@ class Cost(NamedTuple):
     cache_read_cost_pico_usd: int | None
     cache_write_cost_pico_usd: int | None
     price_id: int | None
+    estimated: bool = False
+    """Whether the price is a deliberate guess and not a vendor's or an operator's word; false where there is none."""
 
 
 UNPRICED = Cost(None, None, None, None)

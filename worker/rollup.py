@@ -110,7 +110,7 @@ def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
 def _count(sums: list[int], row: Row) -> None:
     """Add one record to sums: requests, ten counts of tokens, four costs, and what `_measures` makes of the rest."""
     (_, latency, ttft, reported_input, output, reasoning, cached, total, uncached, cache_read, cache_write, billed,
-     unclassified, *_, cost, actual, read_cost, write_cost, _) = row  # fmt: skip
+     unclassified, *_, cost, actual, read_cost, write_cost, _, _) = row  # fmt: skip
     sums[0] += 1
     sums[1] += reported_input
     sums[2] += output

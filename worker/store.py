@@ -49,6 +49,8 @@ class Row(NamedTuple):
     cache_read_cost_pico_usd: int | None
     cache_write_cost_pico_usd: int | None
     price_id: int | None
+    estimated: bool
+    """Whether the costs are an estimate."""
 
 
 class Aside(NamedTuple):
@@ -225,7 +227,7 @@ def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], bat
 
 def _written(rows: Iterable[Row], batch_id: int) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        cost, actual, cache_read, cache_write, price_id = row[22:]
+        cost, actual, cache_read, cache_write, price_id, _ = row[22:]
         own = numeric(cost)
         real = own if actual == cost else numeric(actual)
         yield (*row[:22], own, real, numeric(cache_read), numeric(cache_write), price_id, batch_id)
@@ -332,7 +334,7 @@ def stored(
         "limit": limit,
     }
     with connection.cursor(binary=True) as cursor:
-        width = len(Row._fields)
+        width = len(Row._fields) - 1
         return [
             Stored(_row(row[:width]), Origin(row[width], bytes(row[width + 1]), *row[width + 2 :]))
             for row in cursor.execute(SELECT_STORED, arguments)
@@ -341,7 +343,7 @@ def stored(
 
 def _row(values: Sequence[Any]) -> Row:
     costs = (None if usd is None else price.pico(usd) for usd in values[22:26])
-    return Row(*values[:22], *costs, *values[26:])
+    return Row._make((*values[:22], *costs, *values[26:], False))
 
 
 MOVE = """
