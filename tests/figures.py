@@ -111,6 +111,13 @@ def rounded(value: Fraction, places: int) -> Decimal:
     return Decimal(whole if value >= 0 else -whole).scaleb(-places)
 
 
+def money(records: Sequence[Record], name: str) -> Decimal | None:
+    """The sum of costs; None where something was used and nothing of it has a price."""
+    known = [each for each in records if each.cost is not None]
+    used = any(each.tokens or each.cost for each in known)
+    return sum((getattr(each, name) for each in known), Decimal(0)) if used or len(known) == len(records) else None
+
+
 def added(amounts: Iterable[Decimal | None]) -> Decimal | None:
     """The sum of those that are known; None when none is."""
     known = [amount for amount in amounts if amount is not None]
@@ -120,11 +127,11 @@ def added(amounts: Iterable[Decimal | None]) -> Decimal | None:
 # -- calls ------------------------------------------------------------------------------------------------------
 
 
-def calls(records: Iterable[Record], since: datetime, until: datetime) -> tuple[int, int, int, int]:
-    """All, succeeded, failed; and the warm-ups, which are in none of these."""
+def calls(records: Iterable[Record], since: datetime, until: datetime) -> tuple[int, ...]:
+    """All, succeeded, failed; the warm-ups, which are in none of these; and what was cancelled, which is in all."""
     outcomes = [each.outcome for each in within(records, since, until)]
-    succeeded, failed = outcomes.count("success"), outcomes.count("failed")
-    return succeeded + failed, succeeded, failed, outcomes.count("warmup")
+    succeeded, failed, cancelled = (outcomes.count(name) for name in ("success", "failed", "cancelled"))
+    return succeeded + failed + cancelled, succeeded, failed, outcomes.count("warmup"), cancelled
 
 
 def matching(records: Iterable[Record], search: str) -> list[Record]:
@@ -217,6 +224,7 @@ def fallbacks(requests: Sequence[Logical]) -> tuple[object, ...]:
     """The row of v1_fallbacks."""
     several = [each for each in requests if each.attempts > 1]
     succeeded = sum(each.succeeded for each in requests)
+    cancelled = sum(each.final.outcome == "cancelled" for each in requests)
     return (
         len(requests),
         sum(each.attempts for each in requests),
@@ -224,9 +232,10 @@ def fallbacks(requests: Sequence[Logical]) -> tuple[object, ...]:
         sum(each.switched for each in requests),
         sum(each.succeeded for each in several),
         succeeded,
-        len(requests) - succeeded,
-        rate(succeeded, len(requests)),
+        len(requests) - succeeded - cancelled,
+        rate(succeeded, len(requests) - cancelled),
         rate(len(several), len(requests)),
+        cancelled,
     )
 
 
@@ -282,7 +291,7 @@ def cache_hits(records: Iterable[Record]) -> tuple[object, ...]:
     done = [each for each in records if each.outcome == "success"]
     hits = [each for each in done if each.read]
     uncached, read, written = (sum(getattr(each, name) for each in done) for name in ("uncached", "read", "written"))
-    read_cost = added(each.read_cost for each in done)
+    read_cost = money(done, "read_cost")
     return (
         len(done),
         len(hits),
@@ -292,7 +301,7 @@ def cache_hits(records: Iterable[Record]) -> tuple[object, ...]:
         written,
         rate(read, uncached + read + written),
         read_cost,
-        added(each.write_cost for each in done),
+        money(done, "write_cost"),
         sum(each.cost is None for each in done),
         added(each.read * (INPUT - READ) / MTOK if each.cost is not None else None for each in hits),
         sum(each.cost is None for each in hits),

@@ -22,7 +22,8 @@ DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_ke
 REPORTED = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens")
 EXCLUSIVE = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
              "unclassified_tokens")  # fmt: skip
-COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd")
+COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "estimated_cost_usd")
+REQUESTS = ("success", "failed", "cancelled")
 SHARES = {"p50": Decimal("0.5"), "p75": Decimal("0.75"), "p90": Decimal("0.9"), "p95": Decimal("0.95"),
           "p99": Decimal("0.99")}  # fmt: skip
 BOUNDS = (0, *LATENCY_BOUNDS_MS.values())
@@ -58,6 +59,7 @@ class Record:
     actual_cost_usd: Decimal | None
     cache_read_cost_usd: Decimal | None
     cache_write_cost_usd: Decimal | None
+    estimated_cost_usd: Decimal | None
     latency_ms: int | None
     ttft_ms: int | None
 
@@ -107,9 +109,10 @@ def count(records: Iterable[Record], *outcomes: str) -> int:
 
 
 def money(records: Sequence[Record], name: str) -> Decimal | None:
-    """The sum of what has a price; zero for nothing, None where there is something and none of it has one."""
+    """The sum of what has a price; zero where nothing was used, None where something was and none of it has one."""
     known = [getattr(r, name) for r in records if r.cost_usd is not None]
-    return sum(known, Decimal(0)) if known or not records else None
+    used = any(r.tokens or r.cost_usd for r in records if r.cost_usd is not None)
+    return sum(known, Decimal(0)) if used or all(r.cost_usd is not None for r in records) else None
 
 
 def mean(values: Iterable[int | None]) -> Decimal | None:
@@ -128,15 +131,17 @@ def totals(records: Sequence[Record]) -> Row:
         "succeeded": succeeded,
         "failed": failed,
         "warmups": count(records, "warmup"),
-        "success_rate": rounded(succeeded, len(requests), 100),
-        "error_rate": rounded(failed, len(requests), 100),
+        "success_rate": rounded(succeeded, succeeded + failed, 100),
+        "error_rate": rounded(failed, succeeded + failed, 100),
         **tokens,
         "tokens": sum(r.tokens for r in records),
         "cache_hit_rate": rounded(tokens["cache_read_tokens"], prompt, 100),
-        **{name: money(records, name) for name in COSTS},
+        **{name: money(records, name) for name in COSTS[:4]},
         "unpriced_requests": sum(r.cost_usd is None for r in records),
         "mean_latency_ms": mean(r.latency_ms for r in requests),
         "mean_ttft_ms": mean(r.ttft_ms for r in requests),
+        "cancelled": count(records, "cancelled"),
+        "estimated_cost_usd": money(records, "estimated_cost_usd"),
     }
 
 
@@ -222,17 +227,19 @@ def period(name: str, at: datetime, zone: ZoneInfo) -> tuple[datetime | None, da
 def heatmap(records: Iterable[Record], days: int, last_day: date, zone: ZoneInfo) -> list[Row]:
     on = grouped(records, lambda r: r.occurred_at.astimezone(zone).date())
     shown = [last_day - timedelta(days=n) for n in range(days)][::-1]
-    most = max(count(on.get(day, []), "success", "failed") for day in shown)
+    most = max(count(on.get(day, []), *REQUESTS) for day in shown)
     return [
         {
             "day": day,
-            "requests": count(some, "success", "failed"),
+            "requests": count(some, *REQUESTS),
             "failed": count(some, "failed"),
             "tokens": sum(r.tokens for r in some),
             "total_tokens": sum(r.total_tokens for r in some),
             "cost_usd": money(some, "cost_usd"),
             "actual_cost_usd": money(some, "actual_cost_usd"),
             "max_requests": most,
+            "cancelled": count(some, "cancelled"),
+            "estimated_cost_usd": money(some, "estimated_cost_usd"),
         }
         for day in shown
         for some in [on.get(day, [])]
@@ -241,7 +248,7 @@ def heatmap(records: Iterable[Record], days: int, last_day: date, zone: ZoneInfo
 
 def _of_a_dashboard(records: Sequence[Record], prefix: str) -> Row:
     figures = {
-        "requests": count(records, "success", "failed"),
+        "requests": count(records, *REQUESTS),
         "succeeded": count(records, "success"),
         "failed": count(records, "failed"),
         "input_tokens": sum(r.uncached_input_tokens for r in records),
@@ -256,6 +263,13 @@ def _of_a_dashboard(records: Sequence[Record], prefix: str) -> Row:
     return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
+def _more_of_a_dashboard(records: Sequence[Record], prefix: str) -> Row:
+    return {
+        f"{prefix}_cancelled": count(records, "cancelled"),
+        f"{prefix}_estimated_cost_usd": money(records, "estimated_cost_usd"),
+    }
+
+
 def dashboard(records: Sequence[Record], at: datetime, zone: ZoneInfo) -> Row:
     minute = timedelta(minutes=1)
     lately = [r for r in records if r.occurred_at < at and at - 5 * minute <= (r.completed_at or r.occurred_at) < at]
@@ -266,10 +280,12 @@ def dashboard(records: Sequence[Record], at: datetime, zone: ZoneInfo) -> Row:
         "mean_latency_ms": totals(records)["mean_latency_ms"],
         "total_client_keys": len({(r.upstream, r.client_key) for r in records}),
         "active_client_keys": len({(r.upstream, r.client_key) for r in active}),
-        "rpm": Decimal(count(lately, "success", "failed")) / 5,
+        "rpm": Decimal(count(lately, *REQUESTS)) / 5,
         "succeeded_rpm": Decimal(count(lately, "success")) / 5,
         "tpm": Decimal(sum(r.uncached_input_tokens + r.billed_output_tokens for r in lately)) / 5,
         "cache_tpm": Decimal(sum(r.cache_read_tokens + r.cache_write_tokens for r in lately)) / 5,
+        **_more_of_a_dashboard(records, "total"),
+        **_more_of_a_dashboard(within(records, *period("today", at, zone)), "today"),
     }
 
 
@@ -278,7 +294,7 @@ def client_key_costs(records: Iterable[Record], at: datetime, zone: ZoneInfo) ->
         {
             "upstream": upstream,
             "client_key": client_key,
-            **{f"{name}_requests": count(some, "success", "failed") for name, some in periods.items()},
+            **{f"{name}_requests": count(some, *REQUESTS) for name, some in periods.items()},
             **{f"{name}_actual_cost_usd": money(some, "actual_cost_usd") for name, some in periods.items()},
         }
         for (upstream, client_key), its in grouped(records, lambda r: (r.upstream, r.client_key)).items()

@@ -51,9 +51,10 @@ DIMENSIONS = (
 )  # fmt: skip
 SUMS = tuple(field.name for field in fields(Totals))
 LATENCY_BOUNDS_MS = {
-    "latency_le_500ms": 500, "latency_le_1s": 1000, "latency_le_2500ms": 2500, "latency_le_5s": 5000,
+    "latency_le_50ms": 50, "latency_le_100ms": 100, "latency_le_250ms": 250, "latency_le_500ms": 500,
+    "latency_le_1s": 1000, "latency_le_2500ms": 2500, "latency_le_5s": 5000,
     "latency_le_10s": 10_000, "latency_le_30s": 30_000, "latency_le_60s": 60_000, "latency_le_120s": 120_000,
-    "latency_le_300s": 300_000,
+    "latency_le_300s": 300_000, "latency_le_600s": 600_000, "latency_le_1200s": 1_200_000,
 }  # fmt: skip
 PRICES = Prices(
     dataset=False,
@@ -70,7 +71,7 @@ PRICES = Prices(
 )
 """What every model costs where a test does not say otherwise."""
 
-COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd")
+COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "estimated_cost_usd")
 MEASURES = (*SUMS, *LATENCY_BOUNDS_MS, "unpriced_requests", *COSTS)
 
 SELECT_DAILY = f"SELECT day, {', '.join(DIMENSIONS)}, {', '.join(MEASURES)} FROM usage_api.v1_daily"
@@ -128,18 +129,17 @@ def expected(
     for key, total in traffic.totals(ledger, ZoneInfo(zone), rendering).items():
         measures = [getattr(total, name) for name in SUMS] + histogram[key]
         shown = key._replace(client_key=keyring.label(key.client_key))
-        unpriced, *cost = costs[key]
-        priced = unpriced < total.requests
+        unpriced, priced, *cost = costs[key]
         sums[tuple(shown)] = (*measures, unpriced, *(cost if priced else [None] * len(COSTS)))
     return sums
 
 
 def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering, input_usd: Decimal) -> dict[Any, list[Any]]:
-    """Requests without a cost, and the four costs, by PRICES: with the arithmetic of a receipt."""
+    """Requests without a cost, those with one that used something, and the costs by PRICES: as a receipt has them."""
     sums: dict[Any, list[Any]] = {}
     for usage in usages:
         day = datetime.fromtimestamp(usage.timestamp_ns // 10**9, zone).date()
-        row = sums.setdefault(traffic.totals_key(usage, day, rendering), [0, *[Decimal(0)] * len(COSTS)])
+        row = sums.setdefault(traffic.totals_key(usage, day, rendering), [0, 0, *[Decimal(0)] * len(COSTS)])
         n = traffic.normalised(usage, rendering)
         success = traffic.outcome(usage, rendering) == "success"
         if n.unclassified:
@@ -148,7 +148,8 @@ def _costs(usages: Iterable[Usage], zone: ZoneInfo, rendering: Rendering, input_
         read, write = n.cache_read * Decimal("0.25"), n.cache_write * Decimal("2.5")
         tokens = n.uncached_input * input_usd + read + write + n.billed_output * Decimal(8)
         cost = tokens / 1_000_000 + (Decimal("0.001") if success else 0)
-        for place, amount in enumerate((cost, cost, read / 1_000_000, write / 1_000_000), start=1):
+        row[1] += any(n) or cost > 0
+        for place, amount in enumerate((cost, cost, read / 1_000_000, write / 1_000_000), start=2):
             row[place] += amount
     return sums
 

@@ -32,8 +32,8 @@ TRUNCATE usage.record, usage.hourly, usage.daily, usage.daily_channel, usage.dai
 """
 WIPE = f"{WIPE_RECORDS}; DELETE FROM usage.price WHERE source = 'operator'"
 SUMS = """
-SELECT (SELECT sum(cost_usd) FROM usage_api.v1_records), (SELECT sum(cost_usd) FROM usage_api.v1_daily),
-       (SELECT sum(cost_usd) FROM usage_api.v1_hourly), (SELECT sum(actual_cost_usd) FROM usage_api.v1_records),
+SELECT (SELECT sum(cost_usd) FROM usage_api.v1_record_measures), (SELECT sum(cost_usd) FROM usage_api.v1_daily),
+       (SELECT sum(cost_usd) FROM usage_api.v1_hourly), (SELECT sum(actual_cost_usd) FROM usage_api.v1_record_measures),
        (SELECT sum(actual_cost_usd) FROM usage_api.v1_daily), (SELECT sum(actual_cost_usd) FROM usage_api.v1_hourly)
 """
 

@@ -57,7 +57,7 @@ def record(**told):
     untold = {
         "client_key": "", "provider": "", "endpoint": "", "auth_type": "", "auth_index": "", "source": "",
         "request_id": "", "outcome": "success", "failed": False, "status_code": None, "error": None,
-        "service_tier": "", "reasoning_effort": "", "latency_ms": None, "ttft_ms": None,
+        "service_tier": "", "response_service_tier": "", "reasoning_effort": "", "latency_ms": None, "ttft_ms": None,
         "reported": Reported(0, 0, 0, 0, 0, None, None), "normalised": NOTHING, "alias": told["model"],
     }  # fmt: skip
     fields = untold | told
@@ -132,7 +132,8 @@ QUEUES = {
         record(
             occurred_at_ns=at(2026, 8, 22, 3, 11, 2, ns=481_920_113), client_key=TEAM_A, model="gpt-5.4",
             provider="codex", endpoint="POST /v1/responses", auth_type="oauth", auth_index="45333f9784294f6d",
-            source="alice@example.com", request_id="3fa29c1b", status_code=200, service_tier="default",
+            source="alice@example.com", request_id="3fa29c1b", status_code=200, service_tier="auto",
+            response_service_tier="default",
             reasoning_effort="high", latency_ms=8420, ttft_ms=1312,
             reported=Reported(5800, 414, 256, 4096, 6214, 4096, 0), normalised=Normalised(1704, 4096, 0, 414, 0),
         ),
@@ -524,9 +525,51 @@ def test_an_alias_that_is_not_told_is_the_model():
     assert one(model="gpt-5.4", alias="").labels.alias == "gpt-5.4"
 
 
-def test_the_tier_is_the_one_that_was_billed():
-    assert one(service_tier="auto", response_service_tier="priority").service_tier == "priority"
-    assert one(service_tier="auto", response_service_tier="").service_tier == "auto"
+@pytest.mark.parametrize("answered", ["default", "priority", ""])
+def test_the_tier_that_was_asked_for_and_the_one_that_was_used_are_two_facts(answered):
+    read = one(service_tier="priority", response_service_tier=answered)
+    assert (read.service_tier, read.response_service_tier) == ("priority", answered)
+
+
+def test_what_was_set_aside_before_the_used_tier_was_kept_can_be_retried():
+    told = msgspec.to_builtins(one(service_tier="flex"))
+    del told["response_service_tier"]
+    assert decode_quarantined(json.dumps({"decoded": told})) == one(service_tier="flex")
+
+
+@pytest.mark.parametrize(
+    ("told", "outcome"),
+    [
+        ({"fail": {"status_code": 499, "body": "context canceled"}}, "cancelled"),
+        ({"fail": {"status_code": 499, "body": ""}}, "cancelled"),
+        ({"fail": {"status_code": 499}, "failed": None}, "cancelled"),
+        ({"fail": {"status_code": 200, "body": "context canceled"}}, "cancelled"),
+        ({"fail": {"status_code": 200, "body": 'Post "https://api.example.com/v1": context canceled\n'}}, "cancelled"),
+        ({"fail": {"status_code": 0, "body": "context canceled"}}, "cancelled"),
+        ({"fail": {"body": "context canceled"}}, "cancelled"),
+        ({"fail": {"status_code": 499, "body": "context canceled"}, "generate": False}, "warmup"),
+        ({"fail": {"status_code": 499, "body": "context canceled"}, "failed": False}, "success"),
+        ({"fail": {"status_code": 200, "body": "context canceled"}, "failed": False}, "success"),
+        # what an upstream says of itself, or a client in its prompt, is no word of the proxy's
+        ({"fail": {"status_code": 500, "body": "context canceled"}}, "failed"),
+        ({"fail": {"status_code": 200, "body": "the context canceled the request"}}, "failed"),
+        ({"fail": {"status_code": 200, "body": "context canceled by upstream"}}, "failed"),
+        ({"fail": {"status_code": 200, "body": "context deadline exceeded"}}, "failed"),
+        ({"fail": {"status_code": 408, "body": "timeout"}}, "failed"),
+        ({"fail": None}, "failed"),
+    ],
+)
+def test_what_the_client_cancelled_is_no_failure(told, outcome):
+    read = one(**{"failed": True, **told})
+    assert read.labels.outcome == outcome
+    assert read.labels.failed == (told.get("failed", True) is not False)  # as the proxy says it: its identity stays
+
+
+def test_labels_that_are_remembered_tell_failed_from_cancelled():
+    told = {"failed": True, "model": "remembered"}
+    assert [
+        one(**told, fail={"status_code": status}).labels.outcome for status in (500, 499, 500)
+    ] == ["failed", "cancelled", "failed"]  # fmt: skip
 
 
 @steady

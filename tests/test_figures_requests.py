@@ -100,6 +100,9 @@ def crafted() -> list[Usage]:
         made(BOB, after(1100), "00000009", failed=True, latency_ms=60_000),
         made(ALICE, after(1130), "00000009"),
         made(replace(BOB, client_key=KEYS[1]), after(1131), "0000000a", failed=True),
+        # nobody tries again what the client does not wait for
+        replace(made(BOB, after(1300), "0000000b", failed=True), status_code=499, fail_body="context canceled"),
+        made(BOB, after(1302), "0000000b"),
     ]
 
 
@@ -121,6 +124,8 @@ CRAFTED_REQUESTS = {
     ("00000008", 900): (2, False, "success"),
     ("00000009", 1100): (2, True, "success"),
     ("0000000a", 1131): (1, False, "failed"),
+    ("0000000b", 1300): (1, False, "cancelled"),
+    ("0000000b", 1302): (1, False, "success"),
 }
 """By request id and seconds after CRAFTED: attempts, switched, final outcome."""
 
@@ -344,7 +349,7 @@ def test_what_belongs_together_is_one_request_and_what_does_not_is_not(world):
 
 def logical_row(request: Logical) -> tuple[Any, ...]:
     records, first, final = request.records, request.first, request.final
-    costs = figures.added(each.cost for each in records)
+    costs = figures.money(records, "cost")
     return (
         first.client_key, first.request_id, first.occurred_at,
         max(each.completed_at or each.occurred_at for each in records),

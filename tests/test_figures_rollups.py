@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -27,6 +28,12 @@ PRICED = ("gpt*", "claude*", "moonshotai*", "deepseek*", "kimi*", "gemini-2.5*")
 
 RATES = {"OpenRouter": "0.5", "relay.example.net": "0"}
 """What two channels really cost, as multiples."""
+
+SECOND = [
+    replace(call, status_code=499, fail_body="context canceled") if call.failed and call.latency_ms % 2 else call
+    for call in Traffic(11).generate(500)
+]
+"""What the second proxy served: of some calls, the client did not wait for the end."""
 
 WINDOWS = {
     "everything": (None, None),
@@ -131,7 +138,7 @@ def load(books: Books, upstream: str, made: Any) -> None:
 def world(request, new_database, tmp_path_factory) -> Iterator[World]:
     with new_database() as url, Books(url, tmp_path_factory.mktemp("books"), request.param) as books:
         load(books, "first", calls(2200))
-        load(books, "second", Traffic(11).generate(500))
+        load(books, "second", SECOND)
         found = World(books)
         yield found
         found.close()
@@ -157,7 +164,7 @@ def same(found: list[figures.Row], wanted: list[figures.Row], *key: str) -> None
 
 
 def test_the_records_are_those_that_the_proxies_served(world):
-    made = [*calls(2200), *Traffic(11).generate(500)]
+    made = [*calls(2200), *SECOND]
     counts = figures.totals(world.records)
     for name in ("input", "output", "reasoning", "cached", "total"):
         assert counts[f"{name}_tokens"] == sum(getattr(reported(call), name) for call in made)
@@ -423,7 +430,8 @@ def test_percentiles_of_a_part(world):
 
 NEVER_COUNTED = """
 UPDATE usage.{0} SET ttft_le_500ms = NULL, ttft_le_1s = NULL, ttft_le_2500ms = NULL, ttft_le_5s = NULL,
-    ttft_le_10s = NULL, ttft_le_30s = NULL, ttft_le_60s = NULL, ttft_le_120s = NULL, ttft_le_300s = NULL
+    ttft_le_10s = NULL, ttft_le_30s = NULL, ttft_le_60s = NULL, ttft_le_120s = NULL, ttft_le_300s = NULL,
+    ttft_le_50ms = NULL, ttft_le_100ms = NULL, ttft_le_250ms = NULL, ttft_le_600s = NULL, ttft_le_1200s = NULL
 WHERE day = '2026-08-21'
 """
 

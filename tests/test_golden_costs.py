@@ -1388,7 +1388,9 @@ def charged(record):
     """What a record costs by the pure rules alone."""
     labels = record.labels
     subject = Subject(labels.provider, labels.model, labels.alias, (resolution(record).channel.name,))
-    steps = price.ladder(IN_FORCE.values(), subject, record.service_tier)
+    steps = price.ladder(
+        IN_FORCE.values(), subject, price.charged_tier(record.service_tier, record.response_service_tier)
+    )
     at = (EPOCH + timedelta(microseconds=record.occurred_at_ns // 1000)).astimezone(ZONE)
     return price.cost(steps, at, counts_of(record), labels.outcome)
 
@@ -1490,10 +1492,16 @@ def price_names(books):
     return {row[0]: name for row, name in zip(rows, OWN, strict=True)} | {None: ""}
 
 
+def counted(case):
+    """Whether a call used any token."""
+    return any(value for name, value in case.item.fields["tokens"].items() if name.endswith("_tokens"))
+
+
 def summed(cases):
-    """Requests, those without a cost, and the four costs, as rollups have them; None where none has a cost."""
+    """Requests, those without a cost, and the four costs, as rollups have them; None where nothing used has a cost."""
     priced = [costs(case) for case in cases if case.cost is not None]
-    sums = [sum(column) for column in zip(*priced, strict=True)] if priced else [None] * 4
+    used = any(case.cost for case in cases) or any(case.cost is not None and counted(case) for case in cases)
+    sums = [sum(column) for column in zip(*priced, strict=True)] if used else [None] * 4
     return (len(cases), len(cases) - len(priced), *sums)
 
 

@@ -367,7 +367,7 @@ def test_totals_are_those_of_the_records(reader):
     assert next(iter(columns)) == "Requests"
     assert reader.books.ask(counted, [since, until]) == [(requests,)]
     _, series = reader.show("overview", next(panel for panel in panels("overview") if panel["title"] == "Requests"))
-    assert sum(succeeded + failed for _, succeeded, failed in series) == requests > 0
+    assert sum(succeeded + failed + cancelled for _, succeeded, failed, cancelled in series) == requests > 0
 
 
 # -- the files --------------------------------------------------------------------------------------------------

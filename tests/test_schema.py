@@ -25,11 +25,14 @@ TOKENS = ["input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", 
           "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens"]  # fmt: skip
 COSTS = ["cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd"]
+MONEY = [*COSTS, "estimated_cost_usd"]
 HISTOGRAM = ["latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
              "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s"]  # fmt: skip
 TTFT_HISTOGRAM = [name.replace("latency", "ttft") for name in HISTOGRAM]
+LATER_HISTOGRAMS = [f"{measure}_le_{bound}" for measure in ("latency", "ttft")
+                    for bound in ("50ms", "100ms", "250ms", "600s", "1200s")]  # fmt: skip
 MEASURES = ["requests", *TOKENS, *COSTS, "unpriced_requests", "latency_ms_sum", "latency_samples", "ttft_ms_sum",
-            "ttft_samples", *HISTOGRAM, *TTFT_HISTOGRAM]  # fmt: skip
+            "ttft_samples", *HISTOGRAM, *TTFT_HISTOGRAM, "estimated_cost_usd", *LATER_HISTOGRAMS]  # fmt: skip
 CONTRACT = {
     "v1_daily": ["day", *DIMENSIONS, *MEASURES],
     "v1_hourly": ["hour", *DIMENSIONS, *MEASURES],
@@ -47,33 +50,35 @@ CONTRACT = {
         "auth_index", "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id",
         "outcome", "status_code", "error", *TOKENS, *COSTS, "service_tier", "reasoning_effort", "latency_ms",
         "ttft_ms", "synced_at", "record_id", "channel_candidates", "price_id", "event_key", "dimension_id",
-        "channel_id", "client_key_id", "origin_id",
+        "channel_id", "client_key_id", "origin_id", "response_service_tier", "cost_estimated", "estimated_cost_usd",
     ],
     "v1_dimensions": ["dimension_id", *DIMENSIONS, "channel_id", "client_key_id"],
     "v1_count_records": ["records"],
-    "v1_calls": ["period", "since", "until", "total", "succeeded", "failed", "warmups"],
+    "v1_calls": ["period", "since", "until", "total", "succeeded", "failed", "warmups", "cancelled"],
     "v1_attempts": [
         "upstream", "client_key", "request_id", "started_at", "attempt", "attempts", "begins", "ends", "occurred_at",
         "completed_at", "record_id", "channel", "model", "alias", "outcome", "status_code", "error", "latency_ms",
         "tokens", "total_tokens", "cost_usd", "actual_cost_usd", "counts", "request_number", "client_key_id",
-        "dimension_id", "origin_id",
+        "dimension_id", "origin_id", "estimated_cost_usd",
     ],
     "v1_attempts_around": [
         "upstream", "client_key", "request_id", "occurred_at", "completed_at", "record_id", "channel", "model",
         "alias", "outcome", "status_code", "error", "latency_ms", "tokens", "total_tokens", "cost_usd",
         "actual_cost_usd", "begins", "ends", "counts", "client_key_id", "dimension_id", "origin_id", "event_key",
+        "estimated_cost_usd",
     ],
     "v1_logical_requests": [
         "upstream", "client_key", "request_id", "started_at", "ended_at", "attempts", "failed_attempts",
         "has_fallback", "switched", "first_channel", "final_channel", "model", "alias", "final_outcome", "tokens",
         "total_tokens", "cost_usd", "actual_cost_usd", "unpriced_records", "client_key_id",
+        "estimated_cost_usd",
     ],
     "v1_request_outcomes": [
         "request_id", "started_at", "attempts", "switched", "outcome", "client_key_id", "dimension_id",
     ],
     "v1_fallbacks": [
         "logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded", "final_failed",
-        "success_rate", "fallback_rate",
+        "success_rate", "fallback_rate", "final_cancelled",
     ],
     "v1_record": [
         "occurred_at", "completed_at", "upstream", "channel", "channel_group", "channel_kind", "channel_rule",
@@ -84,6 +89,7 @@ CONTRACT = {
         "service_tier", "reasoning_effort", "latency_ms", "ttft_ms", "synced_at", "record_id", "channel_candidates",
         "price_id", "input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok",
         "output_usd_per_mtok", "request_usd", "rate_multiplier", "attempt", "attempts",
+        "response_service_tier", "cost_estimated", "estimated_cost_usd",
     ],
     "v1_request_gaps": ["occurred_at", "upstream", "client_key", "model", "gap_minutes", "gap", "client_key_id"],
     "v1_interval_timeline": ["occurred_at", "upstream", "client_key", "model", "gap_minutes"],
@@ -189,8 +195,8 @@ def test_counts_are_bigint_money_is_numeric_and_instants_know_their_zone(books):
     types = {(view, name): kind for view, name, kind, _ in books.ask(COLUMNS)}
     for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_hourly_keys", "v1_usage",
                  "v1_series", "v1_key_series"):  # fmt: skip
-        assert {types[view, name] for name in MEASURES if name not in COSTS} == {"bigint"}
-        assert {types[view, name] for name in COSTS} == {"numeric"}
+        assert {types[view, name] for name in MEASURES if name not in MONEY} == {"bigint"}
+        assert {types[view, name] for name in MONEY} == {"numeric"}
     assert types["v1_daily", "day"] == "date"
     assert {kind for (_, name), kind in types.items() if name.endswith("_at") or name == "hour"} == {
         "timestamp with time zone"

@@ -85,8 +85,8 @@ def test_a_record_keeps_what_the_queue_said_of_it(books):
         books.sync(simulator)
     columns = (
         "occurred_at, completed_at, upstream, channel, channel_kind, auth_index, source, client_key, provider, "
-        "endpoint, auth_type, model, alias, request_id, outcome, status_code, service_tier, reasoning_effort, "
-        "latency_ms, ttft_ms, total_tokens, billed_output_tokens"
+        "endpoint, auth_type, model, alias, request_id, outcome, status_code, service_tier, "
+        "response_service_tier, reasoning_effort, latency_ms, ttft_ms, total_tokens, billed_output_tokens"
     )
     found = Counter(books.ask(f"SELECT {columns} FROM usage_api.v1_records"))
     keyring, wanted = books.keyring(), Counter()
@@ -101,7 +101,7 @@ def test_a_record_keeps_what_the_queue_said_of_it(books):
             call.channel_kind, call.auth_index, call.source if public or not call.source else
             keyring.label(call.source), keyring.label(call.client_key), call.provider, call.endpoint, call.auth_type,
             call.model, call.alias, call.request_id, traffic.outcome(call), call.status_code,
-            "default" if call.service_tier == "auto" else call.service_tier, call.reasoning_effort, measured,
+            call.service_tier, "default" if call.service_tier == "auto" else "", call.reasoning_effort, measured,
             call.ttft_ms or None, traffic.reported(call).total, call.billed_output,
         ] += 1  # fmt: skip
     assert found - wanted == Counter()

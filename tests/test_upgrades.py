@@ -30,7 +30,9 @@ TOGETHER = {"0005", "0006", "0007", "0009", "0010", "0011"}
 
 EARLIER = [f"{n:04d}" for n in range(1, int(database.HEAD)) if f"{n:04d}" not in TOGETHER]
 OF_THEIR_TIME = {
-    "v1_records": {"synced_at", "price_id", "dimension_id", "origin_id"},
+    "v1_records": {
+        "synced_at", "price_id", "dimension_id", "origin_id", "service_tier", "response_service_tier",
+    },
     "v1_channels": {"first_seen_at", "last_seen_at"},
 }
 """What two databases with the same records need not agree on."""
@@ -39,6 +41,9 @@ PRICED = {*COSTS, "unpriced_requests"}
 SELECT_COLUMNS = """
 SELECT column_name::text FROM information_schema.columns
 WHERE table_schema = 'usage_api' AND table_name = %s ORDER BY ordinal_position
+"""
+SELECT_TIERS = """
+SELECT record_id, coalesce(nullif(response_service_tier, ''), service_tier) FROM usage_api.v1_records ORDER BY 1
 """
 SELECT_VERSION = "SELECT version_num FROM usage.schema_version"
 
@@ -136,6 +141,7 @@ def test_an_old_database_becomes_the_one_that_todays_worker_would_have_made(
             assert everything(old, PRICED) == everything(fresh, PRICED)
             assert old.worker(None, "reprice").code == 0
         assert everything(old) == everything(fresh)
+        assert old.ask(SELECT_TIERS) == fresh.ask(SELECT_TIERS)  # there was one column for both tiers
 
         before = everything(old)
         with world() as simulator:

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support import SEED, Books, proxy, utc
+from support import LATENCY_BOUNDS_MS, SEED, Books, proxy, utc
 
-from worker import database, maintain, repair, rollup, store
+from worker import database, maintain, measures, repair, rollup, store
 from worker.config import Retention
 from worker.traffic import Traffic
 
@@ -27,9 +27,12 @@ SUMMED = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", 
           "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens", "cost_usd", "actual_cost_usd", "cache_read_cost_usd",
           "cache_write_cost_usd")  # fmt: skip
-MEASURES = rollup.MEASURES
+COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "estimated_cost_usd")
+MEASURES = tuple(name for name in measures.MEASURES if name != "priced_requests")
+UNKNOWN = ", ".join(f"{name} = NULL" for name in measures.MAY_BE_UNKNOWN)
 SELECT_RECORDS = f"""
-SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, latency_ms, ttft_ms FROM usage_api.v1_records
+SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, estimated_cost_usd, latency_ms, ttft_ms
+FROM usage_api.v1_records
 """
 FUNCTIONS = {"v1_usage": DIMENSIONS, "v1_channel_usage": CHANNEL_DIMENSIONS, "v1_key_usage": KEY_DIMENSIONS}
 SERIES = {"v1_series": DIMENSIONS, "v1_key_series": KEY_DIMENSIONS}
@@ -40,17 +43,21 @@ Sums = dict[tuple[Any, ...], tuple[Any, ...]]
 def measured(row: dict[str, Any]) -> list[Any]:
     """One record as MEASURES, by the words of their comments."""
     latency, ttft = row["latency_ms"], row["ttft_ms"]
-    return [
-        1,
-        *(row[name] for name in SUMMED),
-        int(row["cost_usd"] is None),
-        latency or 0,
-        int(latency is not None),
-        ttft or 0,
-        int(ttft is not None),
-        *(int(latency is not None and latency <= bound) for bound in rollup.LATENCY_BOUNDS_MS),
-        *(int(ttft is not None and ttft <= bound) for bound in rollup.LATENCY_BOUNDS_MS),
-    ]
+    used = row["cost_usd"] or any(row[name] for name in SUMMED[5:10])
+    found: dict[str, Any] = {
+        "requests": 1,
+        **{name: row[name] for name in SUMMED},
+        **{name: row[name] if used else None for name in COSTS},
+        "unpriced_requests": int(row["cost_usd"] is None),
+        "latency_ms_sum": latency or 0,
+        "latency_samples": int(latency is not None),
+        "ttft_ms_sum": ttft or 0,
+        "ttft_samples": int(ttft is not None),
+    }
+    for name, bound in LATENCY_BOUNDS_MS.items():
+        found[name] = int(latency is not None and latency <= bound)
+        found[name.replace("latency", "ttft")] = int(ttft is not None and ttft <= bound)
+    return [found[name] for name in MEASURES]
 
 
 def added(a: list[Any], b: list[Any]) -> list[Any]:
@@ -65,7 +72,7 @@ class World:
         self.books = books
         self.changes = False
         """Whether clocks change in it."""
-        names = ("occurred_at", *DIMENSIONS, *SUMMED, "latency_ms", "ttft_ms")
+        names = ("occurred_at", *DIMENSIONS, *SUMMED, "estimated_cost_usd", "latency_ms", "ttft_ms")
         self.records = [dict(zip(names, row, strict=True)) for row in books.ask(SELECT_RECORDS)]
 
     def expected(self, dimensions: tuple[str, ...], since: datetime | None, until: datetime | None,
@@ -328,7 +335,7 @@ def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_g
     world = filled(books, utc(2026, 8, 20))
     maintain.maintain(books.engine, MONTH)
     for table in ("hourly", "daily", "daily_channel", "daily_key", "hourly_key"):
-        books.ask(f"UPDATE usage.{table} SET {', '.join(f'{name} = NULL' for name in MEASURES[-9:])}")
+        books.ask(f"UPDATE usage.{table} SET {UNKNOWN}")
     assert books.differences() == []
     before = books.ask("SELECT sum(requests), sum(ttft_samples), count(ttft_le_1s) FROM usage_api.v1_daily_channels")
     assert before == [(len(world.records), sum(row["ttft_ms"] is not None for row in world.records), 0)]
@@ -387,7 +394,7 @@ def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books
         span = rollup.span_of(connection, old)
     assert len(old) > 1
     assert len(was.hourly) > 5
-    nothing_known = ", ".join(f"{name} = NULL" for name in MEASURES[-9:])
+    nothing_known = UNKNOWN
     for i, statement in product(old, FORGET.split(";")):
         books.ask(statement.format(nothing_known, i))
     assert {d.grain for d in books.differences()} == {"hourly", "daily"}  # as to its days and hours, nobody knows

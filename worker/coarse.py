@@ -10,312 +10,122 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
+from psycopg.sql import SQL
+
+from worker import measure_sql
 from worker.database import Connection
 
 # -- adding -----------------------------------------------------------------------------------------------------
 
-# hourly_delta and daily_delta hold what is added to usage.hourly and usage.daily: see rollup.py.
-ADD_CHANNELS = """
+# hourly_delta_2 and daily_delta_2 hold what is added to usage.hourly and usage.daily: see rollup.py.
+ADD_CHANNELS = SQL("""
 INSERT INTO usage.daily_channel AS c
 SELECT
-    day, channel_id, model, outcome, sum(requests),
-    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
-    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-    sum(billed_output_tokens), sum(unclassified_tokens),
-    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
-    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
-    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
-    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
-    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
-    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
-    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
-    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
-    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
-    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
-    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
-    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
-    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
-FROM daily_delta
+    day, channel_id, model, outcome, {sums}
+FROM daily_delta_2
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4
 ON CONFLICT (day, channel_id, model, outcome) DO UPDATE SET
-    requests = c.requests + EXCLUDED.requests,
-    input_tokens = c.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = c.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = c.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = c.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = c.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = c.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = c.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = c.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = c.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = c.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = c.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = c.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = c.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = c.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = c.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = c.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = c.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = c.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = c.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = c.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = c.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = c.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = c.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = c.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = c.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = c.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = c.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = c.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = c.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = c.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = c.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = c.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = c.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = c.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = c.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = c.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = c.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
-ADD_KEYS = """
+    {added}
+""").format(sums=measure_sql.summed(), added=measure_sql.added("c"))
+ADD_KEYS = SQL("""
 INSERT INTO usage.daily_key AS k
 SELECT
-    day, client_key_id, outcome, sum(requests),
-    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
-    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-    sum(billed_output_tokens), sum(unclassified_tokens),
-    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
-    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
-    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
-    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
-    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
-    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
-    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
-    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
-    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
-    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
-    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
-    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
-    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
-FROM daily_delta
+    day, client_key_id, outcome, {sums}
+FROM daily_delta_2
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 ON CONFLICT (day, client_key_id, outcome) DO UPDATE SET
-    requests = k.requests + EXCLUDED.requests,
-    input_tokens = k.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = k.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = k.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = k.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = k.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = k.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = k.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = k.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = k.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = k.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = k.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = k.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = k.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = k.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = k.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = k.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = k.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = k.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = k.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = k.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = k.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = k.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = k.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = k.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = k.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = k.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = k.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = k.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = k.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = k.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = k.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = k.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = k.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = k.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = k.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = k.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = k.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
-ADD_KEY_HOURS = """
+    {added}
+""").format(sums=measure_sql.summed(), added=measure_sql.added("k"))
+ADD_KEY_HOURS = SQL("""
 INSERT INTO usage.hourly_key AS k
 SELECT
-    hour, client_key_id, outcome, sum(requests),
-    sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cached_tokens), sum(total_tokens),
-    sum(uncached_input_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
-    sum(billed_output_tokens), sum(unclassified_tokens),
-    sum(cost_usd), sum(actual_cost_usd), sum(cache_read_cost_usd), sum(cache_write_cost_usd), sum(unpriced_requests),
-    sum(latency_ms_sum), sum(latency_samples), sum(ttft_ms_sum), sum(ttft_samples),
-    sum(latency_le_500ms), sum(latency_le_1s), sum(latency_le_2500ms), sum(latency_le_5s), sum(latency_le_10s),
-    sum(latency_le_30s), sum(latency_le_60s), sum(latency_le_120s), sum(latency_le_300s),
-    CASE WHEN count(ttft_le_500ms) = count(*) THEN sum(ttft_le_500ms) END,
-    CASE WHEN count(ttft_le_1s) = count(*) THEN sum(ttft_le_1s) END,
-    CASE WHEN count(ttft_le_2500ms) = count(*) THEN sum(ttft_le_2500ms) END,
-    CASE WHEN count(ttft_le_5s) = count(*) THEN sum(ttft_le_5s) END,
-    CASE WHEN count(ttft_le_10s) = count(*) THEN sum(ttft_le_10s) END,
-    CASE WHEN count(ttft_le_30s) = count(*) THEN sum(ttft_le_30s) END,
-    CASE WHEN count(ttft_le_60s) = count(*) THEN sum(ttft_le_60s) END,
-    CASE WHEN count(ttft_le_120s) = count(*) THEN sum(ttft_le_120s) END,
-    CASE WHEN count(ttft_le_300s) = count(*) THEN sum(ttft_le_300s) END
-FROM hourly_delta
+    hour, client_key_id, outcome, {sums}
+FROM hourly_delta_2
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 ON CONFLICT (hour, client_key_id, outcome) DO UPDATE SET
-    requests = k.requests + EXCLUDED.requests,
-    input_tokens = k.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = k.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = k.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = k.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = k.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = k.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = k.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = k.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = k.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = k.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = k.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = k.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = k.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = k.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = k.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = k.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = k.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = k.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = k.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = k.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = k.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = k.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = k.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = k.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = k.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = k.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = k.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = k.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = k.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = k.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = k.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = k.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = k.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = k.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = k.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = k.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = k.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
+    {added}
+""").format(sums=measure_sql.summed(), added=measure_sql.added("k"))
 ADD = (ADD_CHANNELS, ADD_KEYS, ADD_KEY_HOURS)
 # A sum of nothing is no row: what a move has emptied goes.
 DELETE_EMPTY_CHANNELS = """
-DELETE FROM usage.daily_channel AS c USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
+DELETE FROM usage.daily_channel AS c USING daily_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE c.day = x.day AND c.channel_id = d.channel_id AND c.model = d.model AND c.outcome = d.outcome AND c.requests = 0
 """
 DELETE_EMPTY_KEYS = """
-DELETE FROM usage.daily_key AS k USING daily_delta AS x JOIN usage.dimension AS d USING (dimension_id)
+DELETE FROM usage.daily_key AS k USING daily_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE k.day = x.day AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
 """
 DELETE_EMPTY_KEY_HOURS = """
-DELETE FROM usage.hourly_key AS k USING hourly_delta AS x JOIN usage.dimension AS d USING (dimension_id)
+DELETE FROM usage.hourly_key AS k USING hourly_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE k.hour = x.hour AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
 """
 # What was not known of a sum is known again once the part that was not has moved away.
-LEARN_CHANNELS = """
+LEARN_CHANNELS = SQL("""
 UPDATE usage.daily_channel AS c SET
-    ttft_le_500ms = s.ttft_le_500ms,
-    ttft_le_1s = s.ttft_le_1s,
-    ttft_le_2500ms = s.ttft_le_2500ms,
-    ttft_le_5s = s.ttft_le_5s,
-    ttft_le_10s = s.ttft_le_10s,
-    ttft_le_30s = s.ttft_le_30s,
-    ttft_le_60s = s.ttft_le_60s,
-    ttft_le_120s = s.ttft_le_120s,
-    ttft_le_300s = s.ttft_le_300s
+    {learned}
 FROM (
     SELECT
         day, channel_id, model, outcome,
-        sum(ttft_le_500ms) AS ttft_le_500ms,
-        sum(ttft_le_1s) AS ttft_le_1s,
-        sum(ttft_le_2500ms) AS ttft_le_2500ms,
-        sum(ttft_le_5s) AS ttft_le_5s,
-        sum(ttft_le_10s) AS ttft_le_10s,
-        sum(ttft_le_30s) AS ttft_le_30s,
-        sum(ttft_le_60s) AS ttft_le_60s,
-        sum(ttft_le_120s) AS ttft_le_120s,
-        sum(ttft_le_300s) AS ttft_le_300s
+        {sums}
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
+    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta_2 USING (day) WHERE {unknown_u})
     GROUP BY 1, 2, 3, 4
-    HAVING count(ttft_le_500ms) = count(*)
 ) AS s
 WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome
-  AND c.ttft_le_500ms IS NULL
-"""
-LEARN_KEYS = """
+  AND {unknown_c}
+""").format(
+    learned=measure_sql.learned("c", "s"),
+    sums=measure_sql.sums_of_the_unknown(),
+    unknown_u=measure_sql.any_unknown("u"),
+    unknown_c=measure_sql.any_unknown("c"),
+)
+LEARN_KEYS = SQL("""
 UPDATE usage.daily_key AS k SET
-    ttft_le_500ms = s.ttft_le_500ms,
-    ttft_le_1s = s.ttft_le_1s,
-    ttft_le_2500ms = s.ttft_le_2500ms,
-    ttft_le_5s = s.ttft_le_5s,
-    ttft_le_10s = s.ttft_le_10s,
-    ttft_le_30s = s.ttft_le_30s,
-    ttft_le_60s = s.ttft_le_60s,
-    ttft_le_120s = s.ttft_le_120s,
-    ttft_le_300s = s.ttft_le_300s
+    {learned}
 FROM (
     SELECT
         day, client_key_id, outcome,
-        sum(ttft_le_500ms) AS ttft_le_500ms,
-        sum(ttft_le_1s) AS ttft_le_1s,
-        sum(ttft_le_2500ms) AS ttft_le_2500ms,
-        sum(ttft_le_5s) AS ttft_le_5s,
-        sum(ttft_le_10s) AS ttft_le_10s,
-        sum(ttft_le_30s) AS ttft_le_30s,
-        sum(ttft_le_60s) AS ttft_le_60s,
-        sum(ttft_le_120s) AS ttft_le_120s,
-        sum(ttft_le_300s) AS ttft_le_300s
+        {sums}
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta USING (day) WHERE u.ttft_le_500ms IS NULL)
+    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta_2 USING (day) WHERE {unknown_u})
     GROUP BY 1, 2, 3
-    HAVING count(ttft_le_500ms) = count(*)
 ) AS s
-WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome AND k.ttft_le_500ms IS NULL
-"""
-LEARN_KEY_HOURS = """
+WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome
+  AND {unknown_k}
+""").format(
+    learned=measure_sql.learned("k", "s"),
+    sums=measure_sql.sums_of_the_unknown(),
+    unknown_u=measure_sql.any_unknown("u"),
+    unknown_k=measure_sql.any_unknown("k"),
+)
+LEARN_KEY_HOURS = SQL("""
 UPDATE usage.hourly_key AS k SET
-    ttft_le_500ms = s.ttft_le_500ms,
-    ttft_le_1s = s.ttft_le_1s,
-    ttft_le_2500ms = s.ttft_le_2500ms,
-    ttft_le_5s = s.ttft_le_5s,
-    ttft_le_10s = s.ttft_le_10s,
-    ttft_le_30s = s.ttft_le_30s,
-    ttft_le_60s = s.ttft_le_60s,
-    ttft_le_120s = s.ttft_le_120s,
-    ttft_le_300s = s.ttft_le_300s
+    {learned}
 FROM (
     SELECT
         hour, client_key_id, outcome,
-        sum(ttft_le_500ms) AS ttft_le_500ms,
-        sum(ttft_le_1s) AS ttft_le_1s,
-        sum(ttft_le_2500ms) AS ttft_le_2500ms,
-        sum(ttft_le_5s) AS ttft_le_5s,
-        sum(ttft_le_10s) AS ttft_le_10s,
-        sum(ttft_le_30s) AS ttft_le_30s,
-        sum(ttft_le_60s) AS ttft_le_60s,
-        sum(ttft_le_120s) AS ttft_le_120s,
-        sum(ttft_le_300s) AS ttft_le_300s
+        {sums}
     FROM usage.hourly
     JOIN usage.dimension USING (dimension_id)
-    WHERE hour IN (SELECT hour FROM usage.hourly_key AS u JOIN hourly_delta USING (hour) WHERE u.ttft_le_500ms IS NULL)
+    WHERE hour IN (SELECT hour FROM usage.hourly_key AS u JOIN hourly_delta_2 USING (hour) WHERE {unknown_u})
     GROUP BY 1, 2, 3
-    HAVING count(ttft_le_500ms) = count(*)
 ) AS s
-WHERE k.hour = s.hour AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome AND k.ttft_le_500ms IS NULL
-"""
+WHERE k.hour = s.hour AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome
+  AND {unknown_k}
+""").format(
+    learned=measure_sql.learned("k", "s"),
+    sums=measure_sql.sums_of_the_unknown(),
+    unknown_u=measure_sql.any_unknown("u"),
+    unknown_k=measure_sql.any_unknown("k"),
+)
 AFTER_A_MOVE = (
     DELETE_EMPTY_CHANNELS, DELETE_EMPTY_KEYS, DELETE_EMPTY_KEY_HOURS, LEARN_CHANNELS, LEARN_KEYS, LEARN_KEY_HOURS,
 )  # fmt: skip

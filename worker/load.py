@@ -23,7 +23,7 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, dataset, decode, directory, register, rollup, roster, store, tariff, tokens
+from worker import database, dataset, decode, directory, price, register, rollup, roster, store, tariff, tokens
 from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Channel, Directory
 from worker.errors import (
@@ -415,17 +415,18 @@ class Loader:
         reported, counts = r.reported, r.normalised
         if known.family is not None and not r.classified:
             counts = tokens.normalise(reported, known.family)
-        charged_by = known.tariffs.get(r.service_tier)
+        tier = price.charged_tier(r.service_tier, r.response_service_tier)
+        charged_by = known.tariffs.get(tier)
         if charged_by is None:
-            charged_by = self.pricer.tariff(known.dimension, r.service_tier)
-            known.tariffs[r.service_tier] = charged_by
+            charged_by = known.tariffs[tier] = self.pricer.tariff(known.dimension, tier)
+        charge = charged_by.charge(at, counts)
         return store.Row(
             at, r.latency_ms, r.ttft_ms,
             reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
             known.dimension_id, known.origin_id, r.status_code,
             self.keyring.event_key(r.identity(known.head, known.tail)), known.resolution.rule, r.request_id,
-            r.service_tier, r.reasoning_effort, r.error,
-            *charged_by.charge(at, counts),
+            r.service_tier, r.response_service_tier, r.reasoning_effort, r.error,
+            *charge[:5], estimated=charge.estimated,
         )  # fmt: skip
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:

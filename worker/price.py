@@ -130,6 +130,8 @@ class Cost(NamedTuple):
     cache_read_cost_pico_usd: int | None
     cache_write_cost_pico_usd: int | None
     price_id: int | None
+    estimated: bool = False
+    """Whether the price is a deliberate guess and not a vendor's or an operator's word; false where there is none."""
 
 
 UNPRICED = Cost(None, None, None, None)
@@ -167,6 +169,11 @@ def vendors(provider: str) -> tuple[str, ...]:
     compatible = COMPATIBLE.fullmatch(provider)
     own = VENDORS.get(provider) or (compatible[1] if compatible else provider)
     return tuple(dict.fromkeys((own, *MAKERS) if own else MAKERS))
+
+
+def charged_tier(asked: str, answered: str) -> str:
+    """Return the service tier that a record is charged by: the one that the vendor says it used, else the asked one."""
+    return answered or asked
 
 
 def tier_of(service_tier: str) -> str:
@@ -257,8 +264,8 @@ def cost(steps: Sequence[Price], at: datetime, counts: Normalised, outcome: str)
         steps: the prices that may hold, from `ladder`.
         at: when the request began.
         counts: its tokens, each in one count; reasoning is part of the output and charged once.
-        outcome: `success`, `failed` or `warmup`. Only a success is charged per request, and what consumed no token
-            without being one costs nothing, whatever its model.
+        outcome: `success`, `failed`, `cancelled` or `warmup`. Only a success is charged per request, and what consumed
+            no token without being one costs nothing, whatever its model.
     """
     if outcome != "success" and not any(counts):
         return NOTHING

@@ -6,21 +6,20 @@ Every repair moves the rollups with the records, by signed deltas and in the sam
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.engine import Engine
 
-from worker import database, price, register, rollup, roster, store, tokens
+from worker import database, measures, price, register, rollup, roster, store, tokens
 from worker.directory import UNKNOWN
 from worker.errors import UsageError
 from worker.load import Loader, of_credential, run
-from worker.price import EXACT
 from worker.register import Dimension
 from worker.resolve import Resolution
 from worker.session import LONG
@@ -159,7 +158,8 @@ def _booked(
     changed: list[tuple[store.Row, store.Row]] = []
     for row, after, new in pending:
         counts = Normalised(*after[8:13])
-        charge = loader.pricer.recharge(new, row.service_tier, row.occurred_at, counts, row.price_id)
+        tier = price.charged_tier(row.service_tier, row.response_service_tier)
+        charge = loader.pricer.recharge(new, tier, row.occurred_at, counts, row.price_id)
         changed.append((row, after._replace(dimension_id=new_ids[new], **charge._asdict())))
     return changed
 
@@ -232,22 +232,55 @@ class Repriced:
     changed: int = 0
     unpriced_before: int = 0
     unpriced_after: int = 0
-    cost_usd_before: Decimal = Decimal(0)
-    cost_usd_after: Decimal = Decimal(0)
-    actual_cost_usd_before: Decimal = Decimal(0)
-    actual_cost_usd_after: Decimal = Decimal(0)
+    cost_usd_before: Decimal | None = Decimal(0)
+    """None, as the others, when something was used and nothing of it has a price."""
+    cost_usd_after: Decimal | None = Decimal(0)
+    actual_cost_usd_before: Decimal | None = Decimal(0)
+    actual_cost_usd_after: Decimal | None = Decimal(0)
+
+
+@dataclass
+class _Costs:
+    """Costs of records on one side, in units of 1e-12 US dollars."""
+
+    cost: int = 0
+    actual: int = 0
+    priced: int = 0
+    unpriced: int = 0
+
+    def count(self, row: store.Row) -> None:
+        """Add one record."""
+        self.cost += row.cost_pico_usd or 0
+        self.actual += row.actual_cost_pico_usd or 0
+        self.priced += measures.uses_something(row.cost_pico_usd, Normalised(*row[8:13]))
+        self.unpriced += row.cost_pico_usd is None
+
+    def usd(self, pico: int) -> Decimal | None:
+        """Return a sum of costs in US dollars, where it is one."""
+        return measures.cost_of(price.usd(pico), priced=self.priced, unpriced=self.unpriced)
+
+
+class _Repricing:
+    """Counts what repricing comes to for one model."""
+
+    def __init__(self) -> None:
+        self.records = self.changed = 0
+        self.before, self.after = _Costs(), _Costs()
 
     def count(self, before: store.Row, after: store.Row) -> None:
         """Add one record."""
         self.records += 1
         self.changed += before != after
-        self.unpriced_before += before.cost_pico_usd is None
-        self.unpriced_after += after.cost_pico_usd is None
-        with localcontext(EXACT):
-            self.cost_usd_before += price.usd(before.cost_pico_usd or 0)
-            self.cost_usd_after += price.usd(after.cost_pico_usd or 0)
-            self.actual_cost_usd_before += price.usd(before.actual_cost_pico_usd or 0)
-            self.actual_cost_usd_after += price.usd(after.actual_cost_pico_usd or 0)
+        self.before.count(before)
+        self.after.count(after)
+
+    def repriced(self, model: str) -> Repriced:
+        """Return what it came to."""
+        before, after = self.before, self.after
+        return Repriced(
+            model, self.records, self.changed, before.unpriced, after.unpriced, before.usd(before.cost),
+            after.usd(after.cost), before.usd(before.actual), after.usd(after.actual),
+        )  # fmt: skip
 
 
 class Selection(NamedTuple):
@@ -277,7 +310,7 @@ def reprice(
     """
     with database.transaction(engine) as connection:
         zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
-    found: dict[str, Repriced] = {}
+    found: defaultdict[str, _Repricing] = defaultdict(_Repricing)
     looked_at = 0
 
     def step(connection: database.Connection, after: Key) -> tuple[list[tuple[str, store.Row, store.Row]], Key | None]:
@@ -285,10 +318,10 @@ def reprice(
 
     for records in _walk(engine, step):
         for model, before, becomes in records:
-            found.setdefault(model, Repriced(model)).count(before, becomes)
+            found[model].count(before, becomes)
         looked_at += len(records)
         progress(looked_at)
-    return sorted(found.values(), key=lambda r: r.model)
+    return [found[model].repriced(model) for model in sorted(found)]
 
 
 def _reprice_step(
@@ -311,7 +344,8 @@ def _reprice_step(
     records: list[tuple[str, store.Row, store.Row]] = []
     for row, _ in found:
         d = dimensions[row.dimension_id]
-        charge = pricer.charge(d, row.service_tier, row.occurred_at, Normalised(*row[8:13]))
+        tier = price.charged_tier(row.service_tier, row.response_service_tier)
+        charge = pricer.charge(d, tier, row.occurred_at, Normalised(*row[8:13]))
         records.append((d.model, row, row._replace(**charge._asdict())))
     changed = [(before, becomes) for _, before, becomes in records if before != becomes]
     if changed and not dry_run:

@@ -21,11 +21,12 @@ from worker.errors import UsageError
 TOKENS = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens")  # fmt: skip
 COSTS = ("cost_usd", "actual_cost_usd")
-AT_A_GLANCE = ("requests", "failed", "success_rate", "warmups", *TOKENS, *COSTS, "mean_latency_ms")
+AT_A_GLANCE = ("requests", "failed", "cancelled", "success_rate", "warmups", *TOKENS, *COSTS, "estimated_cost_usd",
+               "mean_latency_ms")  # fmt: skip
 TOTALS = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", *COSTS, "unpriced_requests",
           "mean_latency_ms", "succeeded", "error_rate", "input_tokens", "output_tokens", "reasoning_tokens",
           "cached_tokens", "tokens", "cache_hit_rate", "cache_read_cost_usd", "cache_write_cost_usd",
-          "mean_ttft_ms")  # fmt: skip
+          "mean_ttft_ms", "cancelled", "estimated_cost_usd")  # fmt: skip
 """The measures of a grouping, in the order of its CSV: what comes new is added at the end."""
 
 SPARE = ("cache_read_tokens", "actual_cost_usd", "uncached_input_tokens", "billed_output_tokens")
@@ -324,13 +325,14 @@ RECORD_COLUMNS = (
     "source", "client_key", "provider", "endpoint", "auth_type", "model", "alias", "request_id", "outcome",
     "status_code", "error", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
     *TOKENS, *COSTS, "cache_read_cost_usd", "cache_write_cost_usd", "service_tier", "reasoning_effort", "latency_ms",
-    "ttft_ms", "synced_at", "record_id",
+    "ttft_ms", "synced_at", "record_id", "response_service_tier", "cost_estimated", "estimated_cost_usd",
 )  # fmt: skip
 PERIOD_FIGURES = ("requests", "succeeded", "failed", "input_tokens", "output_tokens", "cache_read_tokens",
                   "cache_write_tokens", "tokens", "unclassified_tokens", *COSTS)  # fmt: skip
 DASHBOARD_COLUMNS = (
     *(f"{period}_{name}" for period in ("today", "total") for name in PERIOD_FIGURES),
     "mean_latency_ms", "total_client_keys", "active_client_keys", "rpm", "succeeded_rpm", "tpm", "cache_tpm",
+    *(f"{period}_{name}" for period in ("today", "total") for name in ("cancelled", "estimated_cost_usd")),
 )  # fmt: skip
 SHARES = ("p50", "p75", "p90", "p95", "p99")
 TTL_PERCENT = tuple(f"{name}_percent" for name in ("within_5_min", "within_15_min", "within_30_min", "within_60_min",
@@ -362,13 +364,14 @@ FAMILIES: Mapping[str, Family] = {
     "heatmap": Family(
         title="Requests by day", query=HEATMAP, shape="calendar", days=365,
         takes=("since", "until", "upstream", "client_key"),
-        columns=("day", "requests", "failed", "tokens", "total_tokens", *COSTS, "max_requests"),
+        columns=("day", "requests", "failed", "tokens", "total_tokens", *COSTS, "max_requests", "cancelled",
+                 "estimated_cost_usd"),
         at_a_glance=("day", "requests"), counts=("requests",),
     ),
     "calls": Family(
         title="Calls", query=CALLS, takes=("at", "timezone", "upstream", "channel"), counts=(), bar="total",
-        columns=("period", "since", "until", "total", "succeeded", "failed", "warmups"),
-        at_a_glance=("period", "since", "total", "succeeded", "failed", "warmups"),
+        columns=("period", "since", "until", "total", "succeeded", "failed", "warmups", "cancelled"),
+        at_a_glance=("period", "since", "total", "succeeded", "failed", "cancelled", "warmups"),
     ),
     "dashboard": Family(
         title="Dashboard", query=DASHBOARD, takes=("at", "timezone", "upstream", "client_key"), shape="facts",
@@ -385,9 +388,9 @@ FAMILIES: Mapping[str, Family] = {
         title="Requests and their attempts", query=FALLBACKS, shape="facts", days=7,
         takes=(*WINDOW, "upstream", "client_key"), counts=("logical_requests",),
         columns=("logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded",
-                 "final_failed", "success_rate", "fallback_rate"),
+                 "final_failed", "success_rate", "fallback_rate", "final_cancelled"),
         at_a_glance=("logical_requests", "attempts", "with_fallback", "switched", "rescued", "final_succeeded",
-                     "final_failed", "success_rate", "fallback_rate"),
+                     "final_failed", "final_cancelled", "success_rate", "fallback_rate"),
     ),
     "cache-ttl": Family(
         title="How long a cache should keep what a client key sends", query=CACHE_TTL, days=7,

@@ -72,6 +72,7 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     FAILED = "failed"
     WARMUP = "warmup"
+    CANCELLED = "cancelled"
 
 
 def report_command(

@@ -14,13 +14,13 @@ from operator import add
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from worker import coarse, register, store
+from psycopg.sql import SQL
+
+from worker import coarse, measure_sql, register, store
 from worker.database import Connection
+from worker.measures import COSTS, LATENCY_BOUNDS_MS, MEASURES
 from worker.price import pico
 from worker.store import Row
-
-LATENCY_BOUNDS_MS = (500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000)
-"""Upper bounds of the histograms of latencies and of times to the first token, each counted with all below it."""
 
 QUARTER_S = 15 * 60
 
@@ -29,19 +29,6 @@ LAST_DAY = date.max - 2 * ONE_DAY
 
 DAYS_AT_ONCE = 7
 """How many days are compared with their records in one statement."""
-
-# The columns of a rollup after its bucket and dimension_id, in the order of the tables.
-MEASURES = (
-    "requests",
-    "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
-    "uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens", "unclassified_tokens",
-    "cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "unpriced_requests",
-    "latency_ms_sum", "latency_samples", "ttft_ms_sum", "ttft_samples",
-    "latency_le_500ms", "latency_le_1s", "latency_le_2500ms", "latency_le_5s", "latency_le_10s",
-    "latency_le_30s", "latency_le_60s", "latency_le_120s", "latency_le_300s",
-    "ttft_le_500ms", "ttft_le_1s", "ttft_le_2500ms", "ttft_le_5s", "ttft_le_10s",
-    "ttft_le_30s", "ttft_le_60s", "ttft_le_120s", "ttft_le_300s",
-)  # fmt: skip
 
 Sums = dict[tuple[Any, int], tuple[Any, ...]]
 """Measures, whole numbers, by (hour or day, dimension); None for what the records of then no longer tell."""
@@ -89,9 +76,9 @@ def difference(new: Deltas, old: Deltas) -> Deltas:
 
 def _less(new: Sums, old: Sums) -> Sums:
     result = dict(new)
-    for key, measures in old.items():
-        result[key] = tuple(map(_minus, result.get(key, NOTHING), measures))
-    return {key: measures for key, measures in result.items() if any(measures)}
+    for key, less in old.items():
+        result[key] = tuple(map(_minus, result.get(key, NOTHING), less))
+    return {key: changed for key, changed in result.items() if any(changed)}
 
 
 def _minus(new: Any, old: Any) -> Any:
@@ -110,7 +97,7 @@ def buckets(at: datetime, zone: ZoneInfo) -> tuple[datetime, date]:
 def _count(sums: list[int], row: Row) -> None:
     """Add one record to sums: requests, ten counts of tokens, four costs, and what `_measures` makes of the rest."""
     (_, latency, ttft, reported_input, output, reasoning, cached, total, uncached, cache_read, cache_write, billed,
-     unclassified, *_, cost, actual, read_cost, write_cost, _) = row  # fmt: skip
+     unclassified, *_, cost, actual, read_cost, write_cost, _, estimated) = row  # fmt: skip
     sums[0] += 1
     sums[1] += reported_input
     sums[2] += output
@@ -129,6 +116,10 @@ def _count(sums: list[int], row: Row) -> None:
         sums[12] += actual or 0
         sums[13] += read_cost or 0
         sums[14] += write_cost or 0
+        if estimated:
+            sums[19] += cost
+        if cost > 0 or uncached or cache_read or cache_write or billed or unclassified:
+            sums[20] += 1
     if ttft is not None:
         sums[17] += ttft
         sums[18] += 1
@@ -138,7 +129,7 @@ def _count(sums: list[int], row: Row) -> None:
         sums[FIRST_PLACE + bisect_left(LATENCY_BOUNDS_MS, latency)] += 1
 
 
-FIRST_PLACE = 19
+FIRST_PLACE = 21
 """Where the counts of latencies begin: one for each place among the bounds, and one beyond the last."""
 
 FIRST_TTFT_PLACE = FIRST_PLACE + len(LATENCY_BOUNDS_MS) + 1
@@ -151,111 +142,41 @@ def _measures(sums: Sequence[int]) -> tuple[int, ...]:
     """Return sums of records as the measures of a rollup; usage.record_measure says the same of each in SQL."""
     *up_to, everything = accumulate(sums[FIRST_PLACE:FIRST_TTFT_PLACE])
     *ttft_up_to, _ = accumulate(sums[FIRST_TTFT_PLACE:])
-    return (*sums[:17], everything, sums[17], sums[18], *up_to, *ttft_up_to)
+    return (
+        *sums[:17], everything, sums[17], sums[18], *up_to[3:12], *ttft_up_to[3:12],
+        sums[19], *up_to[:3], *up_to[12:], *ttft_up_to[:3], *ttft_up_to[12:], sums[20],
+    )  # fmt: skip
 
 
 # -- adding -----------------------------------------------------------------------------------------------------
 
-CREATE_HOURLY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS hourly_delta (LIKE usage.hourly) ON COMMIT DELETE ROWS"
-COPY_HOURLY_DELTA = "COPY hourly_delta FROM STDIN (FORMAT BINARY)"
-ADD_HOURLY = """
+CREATE_HOURLY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS hourly_delta_2 (LIKE usage.hourly) ON COMMIT DELETE ROWS"
+COPY_HOURLY_DELTA = "COPY hourly_delta_2 FROM STDIN (FORMAT BINARY)"
+ADD_HOURLY = SQL("""
 INSERT INTO usage.hourly AS h
-SELECT * FROM hourly_delta ORDER BY hour, dimension_id
+SELECT * FROM hourly_delta_2 ORDER BY hour, dimension_id
 ON CONFLICT (hour, dimension_id) DO UPDATE SET
-    requests = h.requests + EXCLUDED.requests,
-    input_tokens = h.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = h.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = h.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = h.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = h.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = h.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = h.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = h.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = h.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = h.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = h.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = h.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = h.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = h.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = h.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = h.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = h.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = h.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = h.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = h.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = h.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = h.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = h.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = h.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = h.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = h.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = h.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = h.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = h.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = h.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = h.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = h.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = h.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = h.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = h.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = h.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = h.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
-CREATE_DAILY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS daily_delta (LIKE usage.daily) ON COMMIT DELETE ROWS"
-COPY_DAILY_DELTA = "COPY daily_delta FROM STDIN (FORMAT BINARY)"
-ADD_DAILY = """
+    {added}
+""").format(added=measure_sql.added("h"))
+CREATE_DAILY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS daily_delta_2 (LIKE usage.daily) ON COMMIT DELETE ROWS"
+COPY_DAILY_DELTA = "COPY daily_delta_2 FROM STDIN (FORMAT BINARY)"
+ADD_DAILY = SQL("""
 INSERT INTO usage.daily AS d
-SELECT * FROM daily_delta ORDER BY day, dimension_id
+SELECT * FROM daily_delta_2 ORDER BY day, dimension_id
 ON CONFLICT (day, dimension_id) DO UPDATE SET
-    requests = d.requests + EXCLUDED.requests,
-    input_tokens = d.input_tokens + EXCLUDED.input_tokens,
-    output_tokens = d.output_tokens + EXCLUDED.output_tokens,
-    reasoning_tokens = d.reasoning_tokens + EXCLUDED.reasoning_tokens,
-    cached_tokens = d.cached_tokens + EXCLUDED.cached_tokens,
-    total_tokens = d.total_tokens + EXCLUDED.total_tokens,
-    uncached_input_tokens = d.uncached_input_tokens + EXCLUDED.uncached_input_tokens,
-    cache_read_tokens = d.cache_read_tokens + EXCLUDED.cache_read_tokens,
-    cache_write_tokens = d.cache_write_tokens + EXCLUDED.cache_write_tokens,
-    billed_output_tokens = d.billed_output_tokens + EXCLUDED.billed_output_tokens,
-    unclassified_tokens = d.unclassified_tokens + EXCLUDED.unclassified_tokens,
-    cost_usd = d.cost_usd + EXCLUDED.cost_usd,
-    actual_cost_usd = d.actual_cost_usd + EXCLUDED.actual_cost_usd,
-    cache_read_cost_usd = d.cache_read_cost_usd + EXCLUDED.cache_read_cost_usd,
-    cache_write_cost_usd = d.cache_write_cost_usd + EXCLUDED.cache_write_cost_usd,
-    unpriced_requests = d.unpriced_requests + EXCLUDED.unpriced_requests,
-    latency_ms_sum = d.latency_ms_sum + EXCLUDED.latency_ms_sum,
-    latency_samples = d.latency_samples + EXCLUDED.latency_samples,
-    ttft_ms_sum = d.ttft_ms_sum + EXCLUDED.ttft_ms_sum,
-    ttft_samples = d.ttft_samples + EXCLUDED.ttft_samples,
-    latency_le_500ms = d.latency_le_500ms + EXCLUDED.latency_le_500ms,
-    latency_le_1s = d.latency_le_1s + EXCLUDED.latency_le_1s,
-    latency_le_2500ms = d.latency_le_2500ms + EXCLUDED.latency_le_2500ms,
-    latency_le_5s = d.latency_le_5s + EXCLUDED.latency_le_5s,
-    latency_le_10s = d.latency_le_10s + EXCLUDED.latency_le_10s,
-    latency_le_30s = d.latency_le_30s + EXCLUDED.latency_le_30s,
-    latency_le_60s = d.latency_le_60s + EXCLUDED.latency_le_60s,
-    latency_le_120s = d.latency_le_120s + EXCLUDED.latency_le_120s,
-    latency_le_300s = d.latency_le_300s + EXCLUDED.latency_le_300s,
-    ttft_le_500ms = d.ttft_le_500ms + EXCLUDED.ttft_le_500ms,
-    ttft_le_1s = d.ttft_le_1s + EXCLUDED.ttft_le_1s,
-    ttft_le_2500ms = d.ttft_le_2500ms + EXCLUDED.ttft_le_2500ms,
-    ttft_le_5s = d.ttft_le_5s + EXCLUDED.ttft_le_5s,
-    ttft_le_10s = d.ttft_le_10s + EXCLUDED.ttft_le_10s,
-    ttft_le_30s = d.ttft_le_30s + EXCLUDED.ttft_le_30s,
-    ttft_le_60s = d.ttft_le_60s + EXCLUDED.ttft_le_60s,
-    ttft_le_120s = d.ttft_le_120s + EXCLUDED.ttft_le_120s,
-    ttft_le_300s = d.ttft_le_300s + EXCLUDED.ttft_le_300s
-"""
+    {added}
+""").format(added=measure_sql.added("d"))
 # A sum of nothing is no row: what a move has emptied goes.
 DELETE_EMPTY_HOURLY = """
-DELETE FROM usage.hourly AS h USING hourly_delta AS x
+DELETE FROM usage.hourly AS h USING hourly_delta_2 AS x
 WHERE h.hour = x.hour AND h.dimension_id = x.dimension_id AND h.requests = 0
 """
 DELETE_EMPTY_DAILY = """
-DELETE FROM usage.daily AS d USING daily_delta AS x
+DELETE FROM usage.daily AS d USING daily_delta_2 AS x
 WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
 """
-MEASURE_TYPES = (*["int8"] * 11, *["bytea"] * 4, *["int8"] * 23)
+MEASURE_TYPES = tuple("bytea" if name in COSTS else "int8" for name in MEASURES)
+COST_PLACES = tuple(place for place, name in enumerate(MEASURES) if name in COSTS)
 
 
 def apply(connection: Connection, changed: Deltas) -> None:
@@ -269,15 +190,18 @@ def apply(connection: Connection, changed: Deltas) -> None:
     connection.execute(ADD_HOURLY)
     connection.execute(ADD_DAILY)
     coarse.apply(connection)
-    if any(measures[0] <= 0 for measures in changed.daily.values()):
+    if any(added[0] <= 0 for added in changed.daily.values()):
         connection.execute(DELETE_EMPTY_HOURLY)
         connection.execute(DELETE_EMPTY_DAILY)
         coarse.after_a_move(connection)
 
 
 def _rows(sums: Sums) -> Iterator[tuple[Any, ...]]:
-    for (bucket, dimension_id), m in sums.items():
-        yield bucket, dimension_id, *m[:11], *map(store.numeric, m[11:15]), *m[15:]
+    for (bucket, dimension_id), counted in sums.items():
+        row = list(counted)
+        for place in COST_PLACES:
+            row[place] = store.numeric(row[place])
+        yield bucket, dimension_id, *row
 
 
 SELECT_HOURLY_OF = "SELECT * FROM usage.hourly WHERE dimension_id = ANY(%s) ORDER BY hour, dimension_id FOR UPDATE"
@@ -293,7 +217,10 @@ def of_dimensions(connection: Connection, dimension_ids: Sequence[int]) -> Delta
 
 def _stored(row: Sequence[Any]) -> tuple[Any, ...]:
     """Return the measures of a rollup's row, costs in units of 1e-12 US dollars."""
-    return (*row[2:13], *map(pico, row[13:17]), *row[17:])
+    stored = list(row[2:])
+    for place in COST_PLACES:
+        stored[place] = pico(stored[place])
+    return tuple(stored)
 
 
 SELECT_SPAN = "SELECT min(hour), max(hour) + interval '1 hour' FROM usage.hourly WHERE dimension_id = ANY(%s)"

@@ -37,6 +37,7 @@ HEADINGS = {
     "cost_usd": "cost USD",
     "actual_cost_usd": "actual USD",
     "unclassified_requests": "unclassified requests",
+    "estimated_cost_usd": "estimated USD",
     "cost_usd_before": "cost USD before",
     "cost_usd_after": "cost USD after",
     "actual_cost_usd_before": "actual USD before",
@@ -79,15 +80,16 @@ HEADINGS = {
     "channel_id": "number",
     "client_key_id": "number",
 }
-QUIET = ("warmups", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens")
+QUIET = ("warmups", "cancelled", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens",
+         "estimated_cost_usd")  # fmt: skip
 """Columns that a table leaves out when they say nothing."""
 
-INCOMPLETE = ("cost_usd", "actual_cost_usd")
+INCOMPLETE = ("cost_usd", "actual_cost_usd", "estimated_cost_usd")
 """Columns that leave out the requests a row counts as unpriced."""
 
 LEAST_MISSED = (
-    "unclassified_tokens", "warmups", "mean_latency_ms", "cache_write_tokens", "channel_kind", "success_rate",
-    "journal_bytes", "records_complete_from", "provider",
+    "unclassified_tokens", "warmups", "cancelled", "mean_latency_ms", "cache_write_tokens", "channel_kind",
+    "success_rate", "journal_bytes", "records_complete_from", "provider",
 )  # fmt: skip
 """Columns that a narrow terminal does without, in this order."""
 
@@ -254,7 +256,7 @@ def heading(name: str) -> str:
 def cell(value: Any, name: str = "") -> str:
     """Return a column's value as a person reads it; `-` for what is not there."""
     if value is None or value == "":
-        return "unpriced" if name.endswith("cost_usd") else "-"
+        return "unpriced" if "cost_usd" in name else "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):

@@ -42,6 +42,7 @@ class Row(NamedTuple):
     channel_rule: str
     request_id: str
     service_tier: str
+    response_service_tier: str
     reasoning_effort: str
     error: str | None
     cost_pico_usd: int | None
@@ -49,6 +50,12 @@ class Row(NamedTuple):
     cache_read_cost_pico_usd: int | None
     cache_write_cost_pico_usd: int | None
     price_id: int | None
+    estimated: bool
+    """Whether the costs are an estimate."""
+
+
+FIRST_COST = Row._fields.index("cost_pico_usd")
+"""Where the four costs of a row begin, and behind them what they come from."""
 
 
 class Aside(NamedTuple):
@@ -138,26 +145,27 @@ COPY usage.record (
     input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, batch_id)
+    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated, batch_id)
 FROM STDIN (FORMAT BINARY)
 """
 # Its name changes with its columns: behind a pooler the connection may have the one of an older worker.
 CREATE_STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_3 (
+CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_4 (
     occurred_at timestamptz, latency_ms bigint, ttft_ms bigint,
     input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cached_tokens bigint, total_tokens bigint,
     uncached_input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, billed_output_tokens bigint,
     unclassified_tokens bigint, dimension_id integer, origin_id integer, status_code integer, event_key bytea,
-    channel_rule text, request_id text, service_tier text, reasoning_effort text, error text,
+    channel_rule text, request_id text, service_tier text, response_service_tier text, reasoning_effort text,
+    error text,
     cost_usd numeric, actual_cost_usd numeric, cache_read_cost_usd numeric, cache_write_cost_usd numeric,
-    price_id integer, batch_id bigint
+    price_id integer, cost_estimated boolean, batch_id bigint
 ) ON COMMIT DELETE ROWS
 """
-COPY_STAGE = "COPY record_stage_3 FROM STDIN (FORMAT BINARY)"
+COPY_STAGE = "COPY record_stage_4 FROM STDIN (FORMAT BINARY)"
 # A numeric is handed over as the bytes it is made of: psycopg would need as long for one as for the rest of a row.
 RECORD_TYPES = (
-    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 5, *["bytea"] * 4, "int4", "int8",
+    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 6, *["bytea"] * 4, "int4", "bool", "int8",
 )  # fmt: skip
 INSERT_NEW = """
 INSERT INTO usage.record (
@@ -165,16 +173,16 @@ INSERT INTO usage.record (
     input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     batch_id, dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id)
+    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated)
 SELECT
     occurred_at, latency_ms, ttft_ms,
     input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     batch_id, dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id
-FROM record_stage_3 AS s
+    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated
+FROM record_stage_4 AS s
 WHERE NOT EXISTS (SELECT FROM usage.record AS r
                   WHERE r.occurred_at = s.occurred_at AND r.event_key = s.event_key
                     AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s)
@@ -225,10 +233,12 @@ def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], bat
 
 def _written(rows: Iterable[Row], batch_id: int) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        cost, actual, cache_read, cache_write, price_id = row[22:]
-        own = numeric(cost)
-        real = own if actual == cost else numeric(actual)
-        yield (*row[:22], own, real, numeric(cache_read), numeric(cache_write), price_id, batch_id)
+        own = numeric(row.cost_pico_usd)
+        real = own if row.actual_cost_pico_usd == row.cost_pico_usd else numeric(row.actual_cost_pico_usd)
+        yield (
+            *row[:FIRST_COST], own, real, numeric(row.cache_read_cost_pico_usd),
+            numeric(row.cache_write_cost_pico_usd), row.price_id, row.estimated, batch_id,
+        )  # fmt: skip
 
 
 def copy_binary(
@@ -294,8 +304,8 @@ SELECT
     r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
     r.uncached_input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.billed_output_tokens,
     r.unclassified_tokens, r.dimension_id, r.origin_id, r.status_code, r.event_key,
-    r.channel_rule, r.request_id, r.service_tier, r.reasoning_effort, r.error,
-    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd, r.price_id,
+    r.channel_rule, r.request_id, r.service_tier, r.response_service_tier, r.reasoning_effort, r.error,
+    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd, r.price_id, r.cost_estimated,
     o.auth_index, o.source_digest, o.source_label, o.auth_type
 FROM usage.record AS r
 JOIN usage.origin AS o USING (origin_id)
@@ -340,8 +350,8 @@ def stored(
 
 
 def _row(values: Sequence[Any]) -> Row:
-    costs = (None if usd is None else price.pico(usd) for usd in values[22:26])
-    return Row(*values[:22], *costs, *values[26:])
+    costs = (None if usd is None else price.pico(usd) for usd in values[FIRST_COST : FIRST_COST + 4])
+    return Row._make((*values[:FIRST_COST], *costs, *values[FIRST_COST + 4 :]))
 
 
 MOVE = """
@@ -351,8 +361,8 @@ SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     cache_write_tokens = m.cache_write_tokens, billed_output_tokens = m.billed_output_tokens,
     unclassified_tokens = m.unclassified_tokens,
     cost_usd = m.cost_usd, actual_cost_usd = m.actual_cost_usd, cache_read_cost_usd = m.cache_read_cost_usd,
-    cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id
-FROM record_stage_3 AS m
+    cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id, cost_estimated = m.cost_estimated
+FROM record_stage_4 AS m
 WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
   AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
 """

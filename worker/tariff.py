@@ -247,9 +247,9 @@ class Tariff(NamedTuple):
 
     def charge(self, at: datetime, counts: Normalised) -> Charge:
         """Return what a record is charged that began at `at`."""
-        cost, read, write, price_id = price.cost(self.steps, at, counts, self.outcome)
+        cost, read, write, price_id, estimated = price.cost(self.steps, at, counts, self.outcome)
         actual = price.times(cost, self.rates.multiplier(at)) if cost and self.rates is not None else cost
-        return Charge(cost, actual, read, write, price_id)
+        return Charge(cost, actual, read, write, price_id, estimated)
 
 
 class Charge(NamedTuple):
@@ -260,6 +260,8 @@ class Charge(NamedTuple):
     cache_read_cost_pico_usd: int | None
     cache_write_cost_pico_usd: int | None
     price_id: int | None
+    estimated: bool = False
+    """Whether the price is a deliberate guess: see `price.Cost`."""
 
 
 SELECT_FITTING = """

@@ -26,7 +26,7 @@ QueueVersion = Literal["7.2.140", "6.10.8"]
 IndexKind = Literal["string", "int"]
 Rendering = Literal["7.2.140", "6.10.8", "snapshot", "snapshot-int"]
 ChannelKind = Literal["auth", "apikey", "unknown"]
-Outcome = Literal["success", "failed", "warmup"]
+Outcome = Literal["success", "failed", "warmup", "cancelled"]
 
 INT_ERA, STRING_ERA, MODERN_ERA = 0, 1, 2
 ERA: Mapping[Rendering, int] = MappingProxyType(
@@ -39,6 +39,7 @@ FIRST_ERA: Mapping[str, int] = MappingProxyType(
 
 SECOND_NS = 1_000_000_000
 DAY_S = 86_400
+CLIENT_CLOSED = 499
 SPAN_S = 3 * DAY_S
 BURST_S = 2
 START = datetime(2026, 8, 20, tzinfo=UTC)
@@ -523,9 +524,11 @@ def provider_name(usage: Usage, rendering: Rendering) -> str:
 
 
 def outcome(usage: Usage, rendering: Rendering = "7.2.140") -> Outcome:
-    """Return how the call ended; only 7.2.140 tells a warm-up."""
+    """Return how the call ended; only 7.2.140 tells a warm-up, and what the client cancelled."""
     if rendering == "7.2.140" and not usage.generate:
         return "warmup"
+    if rendering == "7.2.140" and usage.failed and usage.status_code == CLIENT_CLOSED:
+        return "cancelled"
     return "failed" if usage.failed else "success"
 
 

@@ -19,7 +19,7 @@ from worker.errors import NOT_JSON
 from worker.secret import Keyring
 from worker.tokens import Family, Normalised, Reported, family, normalise
 
-Outcome = Literal["success", "failed", "warmup"]
+Outcome = Literal["success", "failed", "warmup", "cancelled"]
 
 TEXT_MAX_CHARS = 150
 """Names longer than this are cut: four of them must fit into one index entry."""
@@ -39,6 +39,9 @@ TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d):(\d\d)(?:\.(\d+))?([Zz]
 ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) /")
 ERROR_CLASS = re.compile(r"[A-Za-z][A-Za-z_]{2,63}")
 HTTP_ERROR = 400
+CLIENT_CLOSED = 499
+GO_CANCELLED = re.compile(r"(?:.*: )?context canceled", re.DOTALL)
+"""What Go says of a request whose client is gone, whatever it was doing at the time."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True, gc=False):
@@ -85,6 +88,7 @@ class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
     occurred_at_ns: int
     request_id: str
     service_tier: str
+    """What was asked for."""
     reasoning_effort: str
     status_code: int | None
     error: str | None
@@ -95,6 +99,8 @@ class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
     classified: bool = False
     """Whether the proxy kept accounts of tokens, from v7.2.97 on: then the credential adds nothing to `normalised`."""
     ordinal: int = 0
+    response_service_tier: str = ""
+    """The service tier that the upstream said it used."""
 
     def __repr__(self) -> str:
         """Name the record without its secrets."""
@@ -333,8 +339,9 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
     status = fail.status_code if fail else None
     if item.failed is None:
         item.failed = bool(status and status >= HTTP_ERROR)
-    said = (client_key, model, *_said(item))
-    labels = _LABELS.get(said) or _labels(said, item, client_key, model)
+    cancelled = item.failed and _is_cancelled(fail, status)
+    said = (client_key, model, cancelled, *_said(item))
+    labels = _LABELS.get(said) or _labels(said, item, client_key, model, cancelled=cancelled)
     reported = _reported(item.tokens)
     breakdown = item.token_breakdown
     classified = breakdown is not None or bool(item.accounting_version)
@@ -342,7 +349,7 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         labels,
         timestamp_ns(item.timestamp),
         text(item.request_id),
-        text(item.response_service_tier or item.service_tier),
+        text(item.service_tier),
         text(item.reasoning_effort),
         status if status and 0 < status < 1000 else None,  # noqa: PLR2004  # three digits
         _error_class(fail, status) if item.failed else None,
@@ -351,6 +358,7 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         reported,
         (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=not classified),
         classified,
+        response_service_tier=text(item.response_service_tier),
     )
 
 
@@ -360,7 +368,7 @@ _LABELS: dict[tuple[Any, ...], Labels] = {}
 _LABELS_MAX = 1 << 14
 
 
-def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str) -> Labels:
+def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str, *, cancelled: bool) -> Labels:
     """Return the labels of an item, and remember them unless a text is long: memory is not the payload's to fill."""
     key = client_key or item.api_key or ""
     endpoint = item.endpoint or ""
@@ -376,7 +384,7 @@ def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str) -> L
         auth_type=text(item.auth_type),
         auth_index=text(str(item.auth_index)) if item.auth_index is not None else "",
         source=clean((item.source or "").strip()),
-        outcome="warmup" if item.generate is False else "failed" if item.failed else "success",
+        outcome=_outcome(item, cancelled=cancelled),
         failed=bool(item.failed),
         family=family(item.provider or "", item.executor_type or "", name),
     )
@@ -385,6 +393,18 @@ def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str) -> L
             _LABELS.clear()
         _LABELS[said] = labels
     return labels
+
+
+def _is_cancelled(fail: Fail | None, status: int | None) -> bool:
+    """Say whether it was the client that ended a failed request: the status says so, or the proxy's own error."""
+    told = (fail.body or "").strip() if fail else ""
+    return status == CLIENT_CLOSED or ((not status or status < HTTP_ERROR) and GO_CANCELLED.fullmatch(told) is not None)
+
+
+def _outcome(item: Item, *, cancelled: bool) -> Outcome:
+    if item.generate is False:
+        return "warmup"
+    return "cancelled" if cancelled else "failed" if item.failed else "success"
 
 
 class Siblings:
