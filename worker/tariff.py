@@ -304,7 +304,7 @@ class Pricer:
             self._channels |= roster.rates(connection, channel_ids)
         new = {(d.provider, d.model, d.alias) for d in dimensions} - self._fitting.keys()
         if new:
-            looked_for = {key: set(price.names(Subject(*key))) for key in new}
+            looked_for = {key: _all_names(Subject(*key)) for key in new}
             names = sorted(set[str]().union(*looked_for.values()))
             in_force = {"dataset": self._use_dataset, "configured": list(self._configured)}
             prices = _prices(connection, SELECT_FITTING, {"names": names, **in_force})
@@ -325,7 +325,7 @@ class Pricer:
         wanted: set[tuple[str, str]] = set()
         for row in connection.execute(SELECT_SUBJECTS):
             subject = Subject(*row)
-            fitting = [p for name in price.names(subject) for p in by_name.get(name, ())]
+            fitting = [p for name in _all_names(subject) for p in by_name.get(name, ())]
             wanted |= {(p.vendor, p.model) for p in price.ladder(fitting, subject, "")[:1]}
         shown = {p.price_id for p in lists if (p.vendor, p.model) in wanted} | self._configured
         return [p for p in everything if p.source == "operator" or p.price_id in shown]
@@ -360,4 +360,10 @@ class Pricer:
         frozen = held is not None and not held.channel and price.choose([held], at, length) is held
         if held is None or not frozen or (fitting is not None and fitting.channel):
             return tariff.charge(at, counts)
-        return tariff._replace(steps=(held,)).charge(at, counts)
+        subject = Subject(d.provider, d.model, d.alias)
+        return tariff._replace(steps=(price.marked(held, subject),)).charge(at, counts)
+
+
+def _all_names(subject: Subject) -> set[str]:
+    looked_for = price.names(subject)
+    return {*looked_for.sure, *looked_for.guessed}
