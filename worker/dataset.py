@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 PACKAGE = "genai-prices"
+READING = "2"
+"""What `prices_of` makes of one and the same list; another when it makes something else of it than before."""
 TIER_KEYS = ("service_tier", "speed", "processing")
 """What a variant of a price may depend on: all three are what records call a service tier."""
 
