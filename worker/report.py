@@ -457,19 +457,19 @@ ORDER BY requests DESC, model, provider, alias, service_tier
 """
 SELECT_ESTIMATED = """
 SELECT
-    model, provider, alias,
+    r.model, r.provider, r.alias,
     CASE WHEN lower(tier) = ANY(%(standard)s) THEN '' ELSE lower(tier) END AS service_tier,
-    count(*) AS requests, sum(cost_usd) AS estimated_cost_usd,
+    count(*) AS requests, sum(r.cost_usd) AS estimated_cost_usd,
     string_agg(DISTINCT CASE WHEN p.vendor = '' THEN p.model ELSE p.vendor || ': ' || p.model END, ', ') AS charged_as
 FROM usage_api.v1_records AS r
 LEFT JOIN usage_api.v1_prices AS p USING (price_id)
 CROSS JOIN LATERAL (SELECT coalesce(nullif(r.response_service_tier, ''), r.service_tier)) AS charged (tier)
-WHERE cost_estimated
-  AND (%(since)s::date IS NULL OR occurred_at >= usage_api.v1_day_begin(%(since)s::date, usage_api.v1_zone()))
-  AND (%(until)s::date IS NULL OR occurred_at < usage_api.v1_day_begin(%(until)s::date, usage_api.v1_zone()))
-  AND (%(upstream)s::text IS NULL OR upstream = %(upstream)s)
+WHERE r.cost_estimated
+  AND (%(since)s::date IS NULL OR r.occurred_at >= usage_api.v1_day_begin(%(since)s::date, usage_api.v1_zone()))
+  AND (%(until)s::date IS NULL OR r.occurred_at < usage_api.v1_day_begin(%(until)s::date, usage_api.v1_zone()))
+  AND (%(upstream)s::text IS NULL OR r.upstream = %(upstream)s)
 GROUP BY 1, 2, 3, 4
-ORDER BY estimated_cost_usd DESC, model, provider, alias, service_tier
+ORDER BY estimated_cost_usd DESC, 1, 2, 3, 4
 """
 
 
