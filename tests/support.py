@@ -61,6 +61,7 @@ PRICES = Prices(
     own=(
         OwnPrice(
             model="*",
+            service_tier="*",
             input_usd_per_mtok=Decimal(2),
             cache_read_usd_per_mtok=Decimal("0.25"),
             cache_write_usd_per_mtok=Decimal("2.5"),

@@ -56,6 +56,8 @@ OWN = {
     "gpt-5 batch": own("gpt-5", "0.9", "0.09", "1.1", "6", service_tier="batch"),
     "gpt-5 over OpenRouter": own("gpt-5", "2.2", "0.22", "3.3", "17", channel="OpenRouter"),
     "gpt-5-mini": own("gpt-5-mini", "0.25", "0.025", "0.35", "2"),
+    "gpt-5-nano in every tier": own("gpt-5-nano", "0.05", "0.005", "0.06", "0.4", service_tier="*"),
+    "gpt-5-nano flex": own("gpt-5-nano", "0.025", "0.0025", "0.03", "0.2", service_tier="flex"),
     "gpt-5-codex": own("gpt-5-codex", "1.5", "0.15", "1.7", "12"),
     "gpt-4.1": own("gpt-4.1", "2.3", "0.58", "2.5", "9.2"),
     "gpt-4.1-2025-04-14": own("gpt-4.1-2025-04-14", "2.4", "0.6", "2.6", "9.6"),
@@ -759,13 +761,26 @@ SERVICE_TIERS = [
     Case("tier flex", call("codex", "gpt-5", service_tier="flex"), D("0.0017"), "gpt-5 flex"),
     # 1000*0.9 + 100*6 = 900 + 600 = 1500 → 0.0015
     Case("tier batch", call("codex", "gpt-5", service_tier="batch"), D("0.0015"), "gpt-5 batch"),
-    # 1000*2 + 100*16 = 2000 + 1600 = 3600 → 0.0036
-    Case("a tier without a price", call("codex", "gpt-5", service_tier="scale"), D("0.0036"), "gpt-5"),
-    # 1000*0.25 + 100*2 = 250 + 200 = 450 → 0.00045
+    # a tier costs what it costs, and not what the standard one does
+    Case("a tier without a price", call("codex", "gpt-5", service_tier="scale"), None),
+    Case("a model without a price for the tier", call("codex", "gpt-5-mini", service_tier="priority"), None),
+    # 1000*0.05 + 100*0.4 = 50 + 40 = 90 → 0.00009
     Case(
-        "a model without a price for the tier",
-        call("codex", "gpt-5-mini", service_tier="priority"),
-        D("0.00045"), "gpt-5-mini",
+        "a price for every tier",
+        call("codex", "gpt-5-nano", service_tier="priority"),
+        D("0.00009"), "gpt-5-nano in every tier",
+    ),
+    # 1000*0.05 + 100*0.4 = 50 + 40 = 90 → 0.00009
+    Case(
+        "a price for every tier, the standard one",
+        call("codex", "gpt-5-nano", service_tier="default"),
+        D("0.00009"), "gpt-5-nano in every tier",
+    ),
+    # 1000*0.025 + 100*0.2 = 25 + 20 = 45 → 0.000045
+    Case(
+        "a tier with a price of its own, beside one for every tier",
+        call("codex", "gpt-5-nano", service_tier="flex"),
+        D("0.000045"), "gpt-5-nano flex",
     ),
     # 1000*3 + 100*15 = 3000 + 1500 = 4500 → 0.0045
     Case(
@@ -1197,11 +1212,11 @@ CHANNELS = [
         call("openai-compatible-openrouter", "gpt-5", OPENROUTER),
         D("0.0039"), "gpt-5 over OpenRouter", actual=D("0.00195"),
     ),
-    # 1000*2.2 + 100*17 = 2200 + 1700 = 3900 → 0.0039, half of it actual
+    # 1000*4 + 100*30 = 4000 + 3000 = 7000 → 0.007, half of it actual
     Case(
-        "a price for the channel goes before one for the tier",
+        "a price for the tier, where the one for the channel is for the standard tier",
         call("openai-compatible-openrouter", "gpt-5", OPENROUTER, service_tier="priority"),
-        D("0.0039"), "gpt-5 over OpenRouter", actual=D("0.00195"),
+        D("0.007"), "gpt-5 priority", actual=D("0.0035"),
     ),
     # (1000-200)*2.2 + 200*0.22 + 100*17 = 1760 + 44 + 1700 = 3504 → 0.003504, half of it actual
     Case(

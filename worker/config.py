@@ -176,8 +176,9 @@ Rate = Annotated[Decimal, Field(ge=0, le=RATE_MAX_USD, decimal_places=6)]
 class OwnPrice(Section):
     """A price of the operator's own; it goes before those of the dataset.
 
-    Empty texts fit all. Days are those of the rollup time zone, hours are UTC. A rate that is left out is not known:
-    requests with such tokens have no cost.
+    An empty provider or channel fits all; an empty service tier is the standard one, `*` every one without a price of
+    its own. Days are those of the rollup time zone, hours are UTC. A rate that is left out is not known: requests with
+    such tokens have no cost.
     """
 
     model: Annotated[str, Field(min_length=1, max_length=150)]

@@ -1,8 +1,12 @@
 """The price lists that the library genai-prices ships → prices with dates. Knows the library, and no database.
 
 A model of theirs becomes one price for each of its names, dates, service tiers, context lengths and hours. Left out
-is what usage records cannot tell: rates of batches of images, sound or searches. Where a list has no rate of its own
-for cached input it is charged as input, which is the library's own rule.
+is what usage records cannot tell: rates of images, sound or searches. A rate that a list lacks is not known: cached
+input is not charged as input, other than by the library's own rule.
+
+What of it is a guess is marked: cache writes where a list has another rate for those that are kept for an hour, input
+and output where it has another for images, the rates of a service tier on the days before the list first told of it,
+and what a model costs that is charged by the image.
 """
 
 from __future__ import annotations
@@ -15,17 +19,35 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import DatasetError
-from worker.price import EXACT, RATE_DECIMALS, REQUEST_DECIMALS, Price, tier_of
+from worker.price import EXACT, RATE_DECIMALS, REQUEST_DECIMALS, Estimated, Price, tier_of
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 PACKAGE = "genai-prices"
+READING = "2"
+"""What `prices_of` makes of one and the same list; another when it makes something else of it than before."""
 TIER_KEYS = ("service_tier", "speed", "processing")
 """What a variant of a price may depend on: all three are what records call a service tier."""
 
-OTHER_OUTPUT = ("output_reasoning_mtok", "output_image_mtok", "output_audio_mtok", "output_video_mtok")
-"""Rates for kinds of output that a record does not tell apart: with one of them its output has no known rate."""
+OTHER_OUTPUT = ("output_reasoning_mtok", "output_audio_mtok", "output_video_mtok")
+"""Rates for kinds of output that a record does not tell apart: with one of them its output has no known rate.
+
+What a model of images puts out is taken for images."""
+
+PER_IMAGE_USD = {
+    ("google", "imagen-3.0-fast-generate-001"): Decimal("0.02"),
+    ("google", "imagen-3.0-generate-002"): Decimal("0.04"),
+    ("google", "imagen-4.0-fast-generate-001"): Decimal("0.02"),
+    ("google", "imagen-4.0-generate-001"): Decimal("0.04"),
+    ("google", "imagen-4.0-ultra-generate-001"): Decimal("0.06"),
+    ("x-ai", "grok-imagine-image"): Decimal("0.02"),
+    ("x-ai", "grok-imagine-image-2.0"): Decimal("0.04"),
+    ("x-ai", "grok-imagine-image-quality"): Decimal("0.05"),
+}
+"""What vendors charge for one image at their plainest setting; the lists have prices of tokens only.
+
+A request is taken for one image: neither their number nor their size is in a record."""
 
 ANY_DAY = date(2020, 1, 1)
 
@@ -46,7 +68,7 @@ def shipped() -> Dataset:
     """Return the prices that are installed with this program. Needs no network."""
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415  # a quarter of a second, wanted seldom
 
-    return Dataset(installed(), list(prices_of(get_snapshot().providers)))
+    return Dataset(installed(), [*prices_of(get_snapshot().providers), *of_images()])
 
 
 def downloaded(url: str, at: datetime) -> Dataset:
@@ -63,7 +85,23 @@ def downloaded(url: str, at: datetime) -> Dataset:
         raise DatasetError(f"no price lists from {url or PACKAGE}: {e}") from e
     if snapshot is None:
         raise DatasetError(f"no price lists from {url or PACKAGE}")
-    return Dataset(f"{PACKAGE} downloaded {at:%Y-%m-%d %H:%M}Z", list(prices_of(snapshot.providers)))
+    return Dataset(f"{PACKAGE} downloaded {at:%Y-%m-%d %H:%M}Z", [*prices_of(snapshot.providers), *of_images()])
+
+
+def of_images() -> Iterator[Price]:
+    """Yield the prices of models that are charged by the image. Their tokens cost nothing."""
+    for (vendor, model), request_usd in PER_IMAGE_USD.items():
+        yield Price(
+            source="dataset",
+            model=model,
+            vendor=vendor,
+            input_usd_per_mtok=Decimal(0),
+            cache_read_usd_per_mtok=Decimal(0),
+            cache_write_usd_per_mtok=Decimal(0),
+            output_usd_per_mtok=Decimal(0),
+            request_usd=request_usd,
+            estimated="all",
+        )
 
 
 def prices_of(providers: Iterable[Provider]) -> Iterator[Price]:
@@ -101,9 +139,10 @@ def _statements(model: ModelInfo, vendor: str) -> Iterator[Price]:
     ends: list[date | None] = [*dates, None]
     for begin, end in zip(begins, ends, strict=True):
         day = begin or (end - timedelta(days=1) if end else ANY_DAY)
-        for context in _contexts(model, day):
+        for context, told_on in _contexts(model, day):
             for hours in _hours(model):
-                rates = model.get_prices(datetime.combine(day, hours[0] if hours else time(), UTC), context)
+                at = datetime.combine(told_on, hours[0] if hours else time(), UTC)
+                rates = model.get_prices(at, context)
                 p = Price(
                     source="dataset",
                     model=model.id,
@@ -113,27 +152,41 @@ def _statements(model: ModelInfo, vendor: str) -> Iterator[Price]:
                     valid_to=_midnight(end),
                     hours_from=hours[0] if hours else None,
                     hours_to=hours[1] if hours else None,
+                    estimated="" if told_on == day else "all",
                 )
                 yield from (found for above in _thresholds(rates) if (found := _charged(p, rates, above)) is not None)
 
 
 def _constraints(model: ModelInfo) -> list[object]:
-    conditional = model.prices if isinstance(model.prices, list) else []
-    return [c.constraint for c in (*conditional, *(model.price_variants or ()))]
+    return [*_standard_constraints(model), *(c.constraint for c in model.price_variants or ())]
 
 
-def _contexts(model: ModelInfo, day: date) -> Iterator[dict[str, str]]:
-    """Yield the standard tier, and each tier for which rates of its own hold on `day`."""
-    yield {}
-    seen: set[str] = set()
+def _standard_constraints(model: ModelInfo) -> list[object]:
+    return [c.constraint for c in model.prices] if isinstance(model.prices, list) else []
+
+
+def _contexts(model: ModelInfo, day: date) -> Iterator[tuple[dict[str, str], date]]:
+    """Yield the standard tier and each other one that has rates on `day`; with the day of the list that tells them.
+
+    The lists tell of most tiers from the day on which somebody looked at the vendor's page, not from the day on which
+    the vendor began to offer them. Before that the first rates told hold, back to the day on which the standard ones
+    changed last: those of a tier change with them.
+    """
+    yield {}, day
+    first_told: dict[str, tuple[date, dict[str, str]]] = {}
     for variant in model.price_variants or ():
         keys = set(variant.when)
         tier = next(iter(variant.when.values()))
-        started = getattr(variant.constraint, "start_date", None)
-        own = len(keys) == 1 and keys <= set(TIER_KEYS) and tier_of(tier) != ""
-        if own and tier not in seen and (started is None or started <= day):
-            seen.add(tier)
-            yield dict(variant.when)
+        if len(keys) != 1 or not keys <= set(TIER_KEYS) or tier_of(tier) == "":
+            continue
+        told = (getattr(variant.constraint, "start_date", None) or ANY_DAY, dict(variant.when))
+        first_told[tier] = min(told, first_told.get(tier, told), key=lambda pair: pair[0])
+    changes = [getattr(c, "start_date", None) or ANY_DAY for c in _standard_constraints(model)]
+    for first, when in first_told.values():
+        if first <= day:
+            yield when, day
+        elif not any(day < change <= first for change in changes):
+            yield when, first
 
 
 def _hours(model: ModelInfo) -> list[tuple[time, time] | None]:
@@ -168,17 +221,20 @@ def _charged(p: Price, rates: ModelPrice, above: int) -> Price | None:
     """Return `p` with the rates that hold above a context length; None where records cannot be charged by any."""
     at = {key: _rate(rate, above) for key, rate in _rates(rates).items()}
     input_rate, request = at.get("input_mtok"), at.get("requests_kcount")
-    output = None if any(key in at for key in OTHER_OUTPUT) else at.get("output_mtok")
+    of_images = "input_image_mtok" in at or "output_image_mtok" in at
+    guessed: Estimated = "all" if of_images else "cache_write" if "cache_write_1h_mtok" in at else ""
+    output = None if any(key in at for key in OTHER_OUTPUT) else at.get("output_image_mtok", at.get("output_mtok"))
     if input_rate is None and request is None and output is None:
         return None
     return replace(
         p,
         above_input_tokens=above,
         input_usd_per_mtok=_rounded(input_rate),
-        cache_read_usd_per_mtok=_rounded(at.get("cache_read_mtok", input_rate)),
-        cache_write_usd_per_mtok=_rounded(at.get("cache_write_mtok", input_rate)),
+        cache_read_usd_per_mtok=_rounded(at.get("cache_read_mtok")),
+        cache_write_usd_per_mtok=_rounded(at.get("cache_write_mtok")),
         output_usd_per_mtok=_rounded(output),
         request_usd=None if request is None else _rounded(request / 1000, REQUEST_DECIMALS),
+        estimated=p.estimated or guessed,
     )
 
 

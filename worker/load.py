@@ -570,14 +570,14 @@ def open_pricer(engine: Engine, prices: Prices, zone: ZoneInfo) -> tariff.Pricer
 
     numbers, behind = run(engine, configured)
     if behind:
-        synced = sync_prices(engine, dataset.shipped())
+        synced = sync_prices(engine, dataset.shipped(), newer_only=True)
         log.info("prices.synced", **synced._asdict())
     return tariff.Pricer(use_dataset=prices.dataset, configured=numbers)
 
 
-def sync_prices(engine: Engine, lists: dataset.Dataset) -> tariff.Synced:
-    """Bring the dataset's prices up to these lists, for requests from now on."""
-    return run(engine, lambda connection: tariff.sync(connection, lists, now()))
+def sync_prices(engine: Engine, lists: dataset.Dataset, *, newer_only: bool = False) -> tariff.Synced:
+    """Bring the dataset's prices up to these lists, unless those in the table are newer and `newer_only` is said."""
+    return run(engine, lambda connection: tariff.sync(connection, lists, now(), newer_only=newer_only))
 
 
 def now() -> datetime:

@@ -64,7 +64,12 @@ def prices_set(
     request_usd: Annotated[str | None, _rate("--request", "successful request")] = None,
     provider: Annotated[str, typer.Option(help="Only for this provider id of the proxy.")] = "",
     channel: Annotated[str, typer.Option(help="Only for this channel: number, name or label.")] = "",
-    service_tier: Annotated[str, typer.Option(help="Only for this service tier.")] = "",
+    service_tier: Annotated[
+        str,
+        typer.Option(
+            help="For this service tier, instead of the standard one; * for every one without a price of its own."
+        ),
+    ] = "",
     above: Annotated[int, typer.Option(min=0, help="Only for requests with more input tokens than this.")] = 0,
     since: Since = None,
     until: Until = None,
@@ -122,21 +127,32 @@ def prices_sync(
 
 @prices_app.command("unpriced")
 def prices_unpriced(
-    since: Since = None, until: Until = None, upstream: UpstreamName = None, as_json: Json = False
+    since: Since = None,
+    until: Until = None,
+    upstream: UpstreamName = None,
+    estimated: Annotated[
+        bool, typer.Option("--estimated", help="Those whose cost is an estimate, and what they are charged as.")
+    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """List the models that have requests without a cost."""
+    """List the models that have requests without a cost, or with an estimate for one."""
     first, last = day("--since", since), day("--until", until)
+    listing = report.estimated if estimated else report.unpriced
     with database.opened(state.configured()) as engine:
-        rows = report.unpriced(engine, since=first, until=last, upstream=upstream)
+        rows = listing(engine, since=first, until=last, upstream=upstream)
     if as_json:
         show.json_document(rows)
-    elif rows:
+    elif not rows:
+        show.say("no cost is an estimate" if estimated else "every request has a cost")
+    elif estimated:
+        advice = "to have them charged by your own word: `worker prices set MODEL ...`, then `worker reprice`"
+        show.table("Requests whose cost is an estimate", list(rows[0]), rows, advice)
+    else:
         show.table(
             "Requests without a cost", list(rows[0]), rows,
-            "where nothing is unclassified: `worker prices set MODEL ...`, then `worker reprice --unpriced`",
+            "where nothing is unclassified: `worker prices set MODEL ...`, for a service tier with `--service-tier`, "
+            "then `worker reprice --unpriced`",
         )  # fmt: skip
-    else:
-        show.say("every request has a cost")
 
 
 def reprice(

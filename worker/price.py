@@ -10,13 +10,15 @@ No price, or tokens that a price does not cover: no cost. Nothing is taken for z
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from worker import model_names, vendors
+from worker.model_names import Names
 from worker.tokens import Normalised
 
 Source = Literal["operator", "config", "dataset"]
@@ -31,49 +33,26 @@ WHOLE = Decimal(1)
 EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
 """Arithmetic on money that rounds nowhere by itself."""
 
-STANDARD_TIERS = ("", "auto", "default", "standard", "standard_only")
-NOT_A_MODEL = ("", "unknown")
+STANDARD_TIERS = ("", "auto", "default", "standard", "standard_only", "on_demand", "unspecified")
+ANY_TIER = "*"
+"""What an operator's price says that holds for every service tier without a price of its own."""
 
-# Where a provider id of the proxy has its prices: the list of that vendor in the dataset.
-VENDORS = {
-    "claude": "anthropic",
-    "codex": "openai",
-    "openai": "openai",
-    "gemini": "google",
-    "gemini-cli": "google",
-    "gemini-interactions": "google",
-    "interactions": "google",
-    "aistudio": "google",
-    "vertex": "google",
-    "antigravity": "google",
-    "kimi": "moonshotai",
-    "xai": "x-ai",
-    "grok": "x-ai",
-}
-COMPATIBLE = re.compile(r"openai-compatible-(.+)")
-
-# Vendors that price the models they make: where the provider has no list, its model's maker has one.
-MAKERS = ("anthropic", "openai", "google", "x-ai", "moonshotai", "deepseek", "zai", "zhipuai", "minimax", "mistral",
-          "meta", "cohere", "perplexity")  # fmt: skip
-
-THINKING = re.compile(r"\([^()]*\)$|-thinking(?:-\d+)?$")
-# 2025-09-29, 20250929, 09-2025, 06-05, 0905 (a month and a day), 2507 (a year and a month), 002, latest.
-DATED = re.compile(
-    r"[-@](?:20\d\d-?(?:0[1-9]|1[0-2])-?[0-3]\d|(?:0[1-9]|1[0-2])-(?:20\d\d|[0-3]\d)|(?:0[1-9]|1[0-2])[0-3]\d"
-    r"|2[3-9](?:0[1-9]|1[0-2])|00\d|latest|default)$"
-)
+Estimated = Literal["", "cache_write", "all"]
+"""What of a price is a deliberate guess and nobody's word: nothing, its rate for cache writes, or all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """One price. Rates are US dollars per million tokens; None where none is known.
 
-    An empty `provider`, `channel` or `service_tier` fits all. It holds for requests whose input is longer than
-    `above_input_tokens`, that began in `[valid_from, valid_to)` and, in UTC, in `[hours_from, hours_to)`.
-    `vendor` is whose list in the dataset it comes from, empty for an operator's.
+    An empty `provider` or `channel` fits all. An empty `service_tier` is the standard one, `*` any that has no price
+    of its own. It holds for requests whose input is longer than `above_input_tokens`, that began in
+    `[valid_from, valid_to)` and, in UTC, in `[hours_from, hours_to)`. `vendor` is whose list in the dataset it comes
+    from, empty for an operator's.
     """
 
     price_id: int = 0
+    """Its number in the table, 0 where it stands in none."""
     source: Source
     model: str
     vendor: str = ""
@@ -90,6 +69,7 @@ class Price:
     cache_write_usd_per_mtok: Decimal | None = None
     output_usd_per_mtok: Decimal | None = None
     request_usd: Decimal | None = None
+    estimated: Estimated = ""
     pico_rates: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
     """The five rates as whole numbers of 1e-12 US dollars: for a token of each kind, and for the request."""
 
@@ -102,6 +82,18 @@ class Price:
 
 def _pico(rate: Decimal | None, decimals: int) -> int | None:
     return None if rate is None else int(rate.scaleb(decimals, EXACT))
+
+
+FREE = Price(
+    source="dataset",
+    model="*:free",
+    service_tier=ANY_TIER,
+    input_usd_per_mtok=Decimal(0),
+    cache_read_usd_per_mtok=Decimal(0),
+    cache_write_usd_per_mtok=Decimal(0),
+    output_usd_per_mtok=Decimal(0),
+)
+"""What a model costs that its router serves for nothing. It stands in no table, and has no number."""
 
 
 class Subject(NamedTuple):
@@ -141,34 +133,9 @@ NOTHING = Cost(0, 0, 0, None)
 # -- which price ------------------------------------------------------------------------------------------------
 
 
-def names(subject: Subject) -> tuple[str, ...]:
-    """Return the names under which a model's price is looked for, the nearest first, in lower case.
-
-    As it is; without the proxy's prefix (`team-a/`) and thinking suffix (`(high)`); each of these without its date.
-    The name that the client asked for stands in where the model that ran is not known.
-    """
-    model = subject.model if subject.model.lower() not in NOT_A_MODEL else subject.alias
-    name = model.lower().strip()
-    if name in NOT_A_MODEL:
-        return ()
-    bare = [name, *_without_prefix(name)]
-    bare += [shorter for one in bare if (shorter := THINKING.sub("", one)) != one]
-    dated = [shorter for one in bare if (shorter := DATED.sub("", one)) != one]
-    return tuple(dict.fromkeys(one for one in (*bare, *dated) if one))
-
-
-def _without_prefix(name: str) -> Iterator[str]:
-    while "/" in name:
-        name = name.partition("/")[2]
-        yield name
-
-
-def vendors(provider: str) -> tuple[str, ...]:
-    """Return whose lists of the dataset hold for a provider id of the proxy: its own, then the makers'."""
-    provider = provider.lower()
-    compatible = COMPATIBLE.fullmatch(provider)
-    own = VENDORS.get(provider) or (compatible[1] if compatible else provider)
-    return tuple(dict.fromkeys((own, *MAKERS) if own else MAKERS))
+def names(subject: Subject) -> Names:
+    """Return the names under which a model's price is looked for, the nearest first, in lower case."""
+    return model_names.names(subject.provider, subject.model, subject.alias)
 
 
 def charged_tier(asked: str, answered: str) -> str:
@@ -186,36 +153,79 @@ def ladder(prices: Iterable[Price], subject: Subject, service_tier: str) -> tupl
     """Return the prices that may hold for records of this kind, the one that goes first first.
 
     An operator's word goes before the dataset; a price for the channel before one for the provider before one for
-    all; the provider's own list before the maker's; a nearer name before a farther one and any name before a
-    wildcard, of which the one with the most literal characters; a price for the service tier before the standard
-    one; the later `valid_from`; one for certain hours; the longer context; what was entered last.
+    all; a nearer name before a farther one and any name before a wildcard, of which the one with the most literal
+    characters; a price for the service tier before one for all; the later `valid_from`; one for certain hours; the
+    longer context; what was entered last.
+
+    Of the dataset only the list goes that has the model first, under the name that it has there: what this one does
+    not tell, such as a service tier, is not taken from another. Where it is a guess the price is marked `estimated`.
     """
-    looked_for, lists, tier = names(subject), vendors(subject.provider), tier_of(service_tier)
-    ranked = [(rank, p) for p in prices if (rank := _rank(p, subject, looked_for, lists, tier)) is not None]
-    return tuple(p for _, p in sorted(ranked, key=lambda pair: pair[0]))
+    looked_for, lists, tier = names(subject), vendors.lists(subject.provider), tier_of(service_tier)
+    own: list[tuple[Rank, Price]] = []
+    listed: dict[tuple[int, int], list[Price]] = {}
+    for p in prices:
+        if p.source == "dataset":
+            if (place := _place(p, looked_for, lists)) is not None:
+                listed.setdefault(place, []).append(p)
+        elif (rank := _rank(p, subject, looked_for.sure, tier)) is not None:
+            own.append((rank, p))
+    steps = [p for _, p in sorted(own, key=lambda pair: pair[0])]
+    nearest = listed[min(listed)] if listed else _free(subject, lists)
+    fitting = (p for p in nearest if tier_of(p.service_tier) in (tier, ANY_TIER))
+    # The hours at which the model's maker charges less are not those of another who serves it.
+    at_its_hours = (marked(p, subject) for p in fitting if p.hours_from is None or p.vendor == lists.vendor)
+    return (*steps, *sorted(at_its_hours, key=_within_a_list))
 
 
 Rank = tuple[float, ...]
 
 
-def _rank(p: Price, subject: Subject, looked_for: Sequence[str], lists: Sequence[str], tier: str) -> Rank | None:
-    """Return a price's place among those that fit, the lowest first; None where it does not fit."""
+def _place(p: Price, looked_for: Names, lists: vendors.Lists) -> tuple[int, int] | None:
+    """Return which list and which name a price of the dataset has, the nearest lowest; None where it does not fit."""
+    in_order, by_name = (lists.vendor, *lists.others), (*looked_for.sure, *looked_for.guessed)
+    name = p.model.lower()
+    if name not in by_name or p.vendor not in in_order:
+        return None
+    return in_order.index(p.vendor), by_name.index(name)
+
+
+def _free(subject: Subject, lists: vendors.Lists) -> list[Price]:
+    """Return the price of a model that is served for nothing, where its name may mean that."""
+    if not model_names.is_free(subject.model, subject.alias):
+        return []
+    if vendors.is_router(lists.vendor):
+        return [replace(FREE, vendor=lists.vendor)]
+    return [replace(FREE, estimated="all")] if lists.others else []
+
+
+def marked(p: Price, subject: Subject) -> Price:
+    """Return a price as it holds for records of this kind: marked where that it holds for them is a guess."""
+    if p.source != "dataset" or p.estimated == "all" or p.model == FREE.model:
+        return p
+    is_word = p.vendor == vendors.lists(subject.provider).vendor and p.model.lower() in names(subject).sure
+    return p if is_word else replace(p, estimated="all")
+
+
+def _within_a_list(p: Price) -> Rank:
+    """Return a price's place among those of one model in one list, the lowest first."""
+    return (_begun(p), p.hours_from is None, -p.above_input_tokens, -p.price_id)
+
+
+def _begun(p: Price) -> float:
+    return -p.valid_from.timestamp() if p.valid_from else float("inf")
+
+
+def _rank(p: Price, subject: Subject, looked_for: Sequence[str], tier: str) -> Rank | None:
+    """Return an operator's price's place among those that fit, the lowest first; None where it does not fit."""
     named = _nearness(p.model.lower(), looked_for)
     fits = (
-        named is not None
-        and p.channel in ("", *subject.channel_names)
+        p.channel in ("", *subject.channel_names)
         and p.provider.lower() in ("", subject.provider.lower())
-        and tier_of(p.service_tier) in ("", tier)
-        and (p.source != "dataset" or p.vendor in lists)
+        and tier_of(p.service_tier) in (tier, ANY_TIER)
     )
     if named is None or not fits:
         return None
-    vendor = lists.index(p.vendor) if p.source == "dataset" else 0
-    began = p.valid_from.timestamp() if p.valid_from else float("-inf")
-    return (
-        p.source == "dataset", not p.channel, not p.provider, vendor, *named, tier_of(p.service_tier) != tier,
-        -began, p.hours_from is None, -p.above_input_tokens, -p.price_id,
-    )  # fmt: skip
+    return (not p.channel, not p.provider, *named, tier_of(p.service_tier) != tier, *_within_a_list(p))
 
 
 def _nearness(pattern: str, looked_for: Sequence[str]) -> tuple[int, int] | None:
@@ -285,7 +295,8 @@ def priced(price: Price, counts: Normalised, outcome: str) -> Cost:
     found = parts(price, counts, outcome)
     if found is None:
         return UNPRICED
-    return Cost(sum(found), found.cache_read, found.cache_write, price.price_id)
+    estimated = price.estimated == "all" or (price.estimated == "cache_write" and counts.cache_write > 0)
+    return Cost(sum(found), found.cache_read, found.cache_write, price.price_id or None, estimated)
 
 
 def parts(price: Price, counts: Normalised, outcome: str) -> Parts | None:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Engine
 
 from worker import database
 from worker.errors import UsageError
+from worker.price import STANDARD_TIERS
 
 TOKENS = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
           "unclassified_tokens")  # fmt: skip
@@ -436,7 +437,9 @@ GROUPINGS = get_args(Grouping)
 
 SELECT_UNPRICED = """
 SELECT
-    model, provider, alias, count(*) AS requests,
+    model, provider, alias,
+    CASE WHEN lower(tier) = ANY(%(standard)s) THEN '' ELSE lower(tier) END AS service_tier,
+    count(*) AS requests,
     count(*) FILTER (WHERE unclassified_tokens > 0) AS unclassified_requests,
     sum(uncached_input_tokens)::bigint AS uncached_input_tokens,
     sum(cache_read_tokens)::bigint AS cache_read_tokens,
@@ -444,12 +447,29 @@ SELECT
     sum(billed_output_tokens)::bigint AS billed_output_tokens,
     sum(unclassified_tokens)::bigint AS unclassified_tokens
 FROM usage_api.v1_records
+CROSS JOIN LATERAL (SELECT coalesce(nullif(response_service_tier, ''), service_tier)) AS charged (tier)
 WHERE cost_usd IS NULL
   AND (%(since)s::date IS NULL OR occurred_at >= usage_api.v1_day_begin(%(since)s::date, usage_api.v1_zone()))
   AND (%(until)s::date IS NULL OR occurred_at < usage_api.v1_day_begin(%(until)s::date, usage_api.v1_zone()))
   AND (%(upstream)s::text IS NULL OR upstream = %(upstream)s)
-GROUP BY model, provider, alias
-ORDER BY requests DESC, model, provider, alias
+GROUP BY 1, 2, 3, 4
+ORDER BY requests DESC, model, provider, alias, service_tier
+"""
+SELECT_ESTIMATED = """
+SELECT
+    r.model, r.provider, r.alias,
+    CASE WHEN lower(tier) = ANY(%(standard)s) THEN '' ELSE lower(tier) END AS service_tier,
+    count(*) AS requests, sum(r.cost_usd) AS estimated_cost_usd,
+    string_agg(DISTINCT CASE WHEN p.vendor = '' THEN p.model ELSE p.vendor || ': ' || p.model END, ', ') AS charged_as
+FROM usage_api.v1_records AS r
+LEFT JOIN usage_api.v1_prices AS p USING (price_id)
+CROSS JOIN LATERAL (SELECT coalesce(nullif(r.response_service_tier, ''), r.service_tier)) AS charged (tier)
+WHERE r.cost_estimated
+  AND (%(since)s::date IS NULL OR r.occurred_at >= usage_api.v1_day_begin(%(since)s::date, usage_api.v1_zone()))
+  AND (%(until)s::date IS NULL OR r.occurred_at < usage_api.v1_day_begin(%(until)s::date, usage_api.v1_zone()))
+  AND (%(upstream)s::text IS NULL OR r.upstream = %(upstream)s)
+GROUP BY 1, 2, 3, 4
+ORDER BY estimated_cost_usd DESC, 1, 2, 3, 4
 """
 
 
@@ -458,10 +478,26 @@ def unpriced(
 ) -> list[dict[str, Any]]:
     """Return the models that have records without a cost, those with the most first.
 
-    `unclassified_requests` counts the requests whose tokens no price fits, since nobody knows what kind they are.
+    `service_tier` is the one that a price is missing for, empty for the standard one. `unclassified_requests` counts
+    the requests whose tokens no price fits, since nobody knows what kind they are.
     """
     with database.transaction(engine) as connection:
-        return _rows(connection, SELECT_UNPRICED, {"since": since, "until": until, "upstream": upstream})
+        return _rows(connection, SELECT_UNPRICED, _of_prices(since, until, upstream))
+
+
+def estimated(
+    engine: Engine, *, since: date | None = None, until: date | None = None, upstream: str | None = None
+) -> list[dict[str, Any]]:
+    """Return the models that have records whose cost is an estimate, the dearest first, and what they are charged as.
+
+    `charged_as` names prices of the dataset, each as the vendor of the list and the model in it.
+    """
+    with database.transaction(engine) as connection:
+        return _rows(connection, SELECT_ESTIMATED, _of_prices(since, until, upstream))
+
+
+def _of_prices(since: date | None, until: date | None, upstream: str | None) -> dict[str, Any]:
+    return {"since": since, "until": until, "upstream": upstream, "standard": list(STANDARD_TIERS)}
 
 
 SELECT_FRESHNESS = """

@@ -167,6 +167,8 @@ def _notes(figures: Figures) -> list[str]:
         notes.append("hours as UTC")
     if any(row.get("unpriced_requests") for row in rows):
         notes.append("* without the requests that have no price: `worker prices unpriced`")
+    if any(row.get("estimated_cost_usd") for row in rows):
+        notes.append("~ estimated in part: `worker prices unpriced --estimated`")
     if any(row.get("channel") == UNKNOWN or row.get("channel_group") == UNKNOWN for row in rows):
         notes.append("unknown: the proxy lists no credential that fits, see `worker resolve`")
     if any(value is None and row.get(name.replace("_to_ms", "_ms")) is not None for row in rows

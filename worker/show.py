@@ -84,7 +84,7 @@ QUIET = ("warmups", "cancelled", "resolved", "journal_entries", "cache_write_tok
          "estimated_cost_usd")  # fmt: skip
 """Columns that a table leaves out when they say nothing."""
 
-INCOMPLETE = ("cost_usd", "actual_cost_usd", "estimated_cost_usd")
+INCOMPLETE = ("cost_usd", "actual_cost_usd")
 """Columns that leave out the requests a row counts as unpriced."""
 
 LEAST_MISSED = (
@@ -274,10 +274,17 @@ def _decimals(name: str, value: Decimal | float) -> int:
 
 
 def _brief(name: str, row: Mapping[str, Any]) -> str:
-    """Return a row's value in short; a cost that leaves requests out carries an asterisk."""
+    """Return a row's value in short; a cost that leaves requests out has an asterisk, an estimated one a tilde."""
     value = row[name]
+    if name == "estimated_cost_usd" and not value:
+        return "-"
     if name in INCOMPLETE and value is not None:
-        return cell(value, name) + ("*" if row.get("unpriced_requests") else " " if "unpriced_requests" in row else "")
+        about = "~" if row.get("estimated_cost_usd") else ""
+        return (
+            about
+            + cell(value, name)
+            + ("*" if row.get("unpriced_requests") else " " if "unpriced_requests" in row else "")
+        )
     if value is not None and row.get(name.replace("_ms", "_to_ms"), 0) is None:
         return f"> {cell(value, name)}"
     return _short(value) if name.endswith("_tokens") and isinstance(value, int) else cell(value, name)

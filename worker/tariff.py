@@ -6,7 +6,7 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, LiteralString, NamedTuple
 from zoneinfo import ZoneInfo
 
-from worker import database, dataset, price, roster
+from worker import database, dataset, price, price_lists, roster
 from worker.config import OwnPrice
 from worker.database import Connection
 from worker.price import Price, Subject
@@ -27,6 +27,9 @@ COLUMNS = tuple(f.name for f in fields(Price) if f.init)
 DATASET_LABEL = "prices"
 """The setting that tells which state of the dataset is in the table."""
 
+READING = "prices_reading"
+"""The setting that tells how the lists were read that are in the table: `dataset.READING` of whoever read them."""
+
 LOCK_PRICES = "SELECT pg_advisory_xact_lock(hashtextextended('usage.price', 0))"
 
 
@@ -36,7 +39,7 @@ COPY_PRICES = """
 COPY usage.price (
     source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
     hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
-    origin, entered_at, fingerprint) FROM STDIN
+    estimated, origin, entered_at, fingerprint) FROM STDIN
 """
 
 
@@ -54,8 +57,8 @@ INSERT_PRICE = """
 INSERT INTO usage.price (
     source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
     hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
-    entered_at, fingerprint)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    estimated, entered_at, fingerprint)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (fingerprint) DO NOTHING
 RETURNING price_id
 """
@@ -104,7 +107,7 @@ def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:
 
 
 def _fingerprint(p: Price) -> str:
-    told = [v.normalize() if isinstance(v, Decimal) else v for v in _columns(p)[1:]]
+    told = [v.normalize() if isinstance(v, Decimal) else v for v in _columns(p)[1:-1]]  # nobody estimates their own
     return sha256(repr([v.timestamp() if isinstance(v, datetime) else v for v in told]).encode()).hexdigest()
 
 
@@ -123,7 +126,7 @@ def drop(connection: Connection, price_id: int, at: datetime) -> bool:
 SELECT_ALL = """
 SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
        hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd
+       output_usd_per_mtok, request_usd, estimated
 FROM usage.price
 WHERE dropped_at IS NULL
 ORDER BY source DESC, vendor, model, provider, channel, service_tier, valid_from NULLS FIRST, above_input_tokens,
@@ -160,72 +163,77 @@ class Synced(NamedTuple):
 SELECT_DATASET = """
 SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
        hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd
+       output_usd_per_mtok, request_usd, estimated
 FROM usage.price
 WHERE source = 'dataset' AND dropped_at IS NULL
 """
-END_PRICES = "UPDATE usage.price SET valid_to = %(at)s WHERE price_id = ANY(%(ids)s)"
-DROP_FUTURE = "UPDATE usage.price SET dropped_at = %(at)s WHERE price_id = ANY(%(ids)s)"
+END_PRICES = """
+UPDATE usage.price AS p SET valid_to = ends.at
+FROM unnest(%(ids)s::int[], %(ats)s::timestamptz[]) AS ends (price_id, at)
+WHERE p.price_id = ends.price_id
+"""
+DROP_PRICES = "UPDATE usage.price SET dropped_at = %(at)s WHERE price_id = ANY(%(ids)s)"
 
 
-def sync(connection: Connection, lists: dataset.Dataset, at: datetime) -> Synced:
-    """Bring the dataset's prices up to these lists, without touching what held before `at`.
+def sync(connection: Connection, lists: dataset.Dataset, at: datetime, *, newer_only: bool = False) -> Synced:
+    """Bring the dataset's prices up to these lists; records keep what they were charged.
 
-    A model that is new comes with all the dates its list tells. Of one that is there already, what differs from now
-    on ends now and is entered anew from now on. A model that a list no longer has keeps its price. An operator's
-    prices are not looked at.
+    A model or a service tier that is new comes with all the dates its list tells. Of one that is there already, what
+    differs holds from the date that the list tells, or from `at` on where it tells none. A model that a list no longer
+    has keeps its price. An operator's prices are not looked at.
+
+    `newer_only` leaves the prices of newer lists as they are; only what an earlier version of this program read
+    otherwise out of its lists is corrected.
     """
     connection.execute(LOCK_PRICES)
-    stored = _by_model(_prices(connection, SELECT_DATASET, None))
-    listed = _by_model(lists.prices)
-    entered: list[Price] = []
-    ended: list[Price] = []
-    added = changed = 0
-    for key, prices in listed.items():
-        before = stored.get(key)
-        if before is None:
-            added += 1
-            entered += prices
-        elif {_content(p) for p in _from(before, at)} != {_content(p) for p in _from(prices, at)}:
-            changed += 1
-            ended += [p for p in before if p.valid_to is None or p.valid_to > at]
-            entered += _from(prices, at)
-    begun = [p.price_id for p in ended if p.valid_from is None or p.valid_from < at]
-    future = [p.price_id for p in ended if p.valid_from is not None and p.valid_from >= at]
-    connection.execute(END_PRICES, {"ids": begun, "at": at})
-    connection.execute(DROP_FUTURE, {"ids": future, "at": at})
-    _copy(connection, entered, lists.label, at)
+    listed = price_lists.by_model(lists.prices)
+    if database.setting(connection, READING) != dataset.READING:
+        _read_anew(connection, listed, at)
+        database.change_setting(connection, READING, dataset.READING)
+    label = database.setting(connection, DATASET_LABEL)
+    if newer_only and label is not None and _version(label) > _version(lists.label):
+        return Synced(label, 0, 0, len(listed), 0)
+    stored = price_lists.by_model(_prices(connection, SELECT_DATASET, None))
+    changed = {
+        model: changes
+        for model, prices in listed.items()
+        if any(changes := price_lists.changes(stored.get(model, []), prices, at))
+    }
+    _write(connection, changed.values(), lists.label, at)
     database.change_setting(connection, DATASET_LABEL, lists.label)
-    return Synced(lists.label, added, changed, len(listed) - added - changed, len(entered))
+    added = len(listed.keys() - stored.keys())
+    rows = sum(len(c.entered) for c in changed.values())
+    return Synced(lists.label, added, len(changed) - added, len(listed) - len(changed), rows)
+
+
+def _write(connection: Connection, changes: Collection[price_lists.Changes], label: str, at: datetime) -> None:
+    ended = [pair for c in changes for pair in c.ended]
+    connection.execute(END_PRICES, {"ids": [number for number, _ in ended], "ats": [end for _, end in ended]})
+    connection.execute(DROP_PRICES, {"ids": [number for c in changes for number in c.dropped], "at": at})
+    _copy(connection, [p for c in changes for p in c.entered], label, at)
+
+
+def _read_anew(connection: Connection, listed: Mapping[price_lists.Model, list[Price]], at: datetime) -> None:
+    """Put in place of what an earlier version read out of its lists what this one reads there."""
+    stored = _prices(connection, SELECT_DATASET, None)
+    pairs = [(p, price_lists.read_anew(p, listed.get((p.vendor, p.model), []))) for p in stored]
+    wrong = [(p, right) for p, right in pairs if p != right]
+    connection.execute(DROP_PRICES, {"ids": [p.price_id for p, _ in wrong], "at": at})
+    _copy(connection, [right for _, right in wrong], database.setting(connection, DATASET_LABEL) or "", at)
 
 
 def _prices(connection: Connection, query: LiteralString, arguments: Any) -> list[Price]:
     return [Price(**dict(zip(COLUMNS, row, strict=True))) for row in connection.execute(query, arguments)]
 
 
-def _by_model(prices: Iterable[Price]) -> dict[tuple[str, str], list[Price]]:
-    found: dict[tuple[str, str], list[Price]] = {}
-    for p in prices:
-        found.setdefault((p.vendor, p.model), []).append(p)
-    return found
-
-
-def _from(prices: Iterable[Price], at: datetime) -> list[Price]:
-    """Return what of these prices holds at `at` or later, as if entered then."""
-    return [replace(p, valid_from=max(p.valid_from or at, at)) for p in prices if p.valid_to is None or p.valid_to > at]
-
-
-def _content(p: Price) -> tuple[Any, ...]:
-    return _columns(p)[1:]
-
-
 def behind(connection: Connection) -> bool:
-    """Say whether the lists installed with this program are newer than what is in the table.
+    """Say whether the lists installed with this program are newer than what is in the table, or read otherwise.
 
     Lists that were downloaded are never followed by installed ones unasked.
     """
     stored = database.setting(connection, DATASET_LABEL)
-    return stored is None or _version(stored) < _version(dataset.installed())
+    read_otherwise = database.setting(connection, READING) != dataset.READING
+    return stored is None or read_otherwise or _version(stored) < _version(dataset.installed())
 
 
 def _version(label: str) -> tuple[float, ...]:
@@ -267,7 +275,7 @@ class Charge(NamedTuple):
 SELECT_FITTING = """
 SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
        hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd
+       output_usd_per_mtok, request_usd, estimated
 FROM usage.price
 WHERE dropped_at IS NULL AND (lower(model) = ANY(%(names)s) OR position('*' IN model) > 0)
   AND (source = 'operator' OR (source = 'dataset' AND %(dataset)s) OR price_id = ANY(%(configured)s))
@@ -275,7 +283,7 @@ WHERE dropped_at IS NULL AND (lower(model) = ANY(%(names)s) OR position('*' IN m
 SELECT_HELD = """
 SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
        hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd
+       output_usd_per_mtok, request_usd, estimated
 FROM usage.price
 WHERE price_id = ANY(%s)
 """
@@ -304,7 +312,7 @@ class Pricer:
             self._channels |= roster.rates(connection, channel_ids)
         new = {(d.provider, d.model, d.alias) for d in dimensions} - self._fitting.keys()
         if new:
-            looked_for = {key: set(price.names(Subject(*key))) for key in new}
+            looked_for = {key: _all_names(Subject(*key)) for key in new}
             names = sorted(set[str]().union(*looked_for.values()))
             in_force = {"dataset": self._use_dataset, "configured": list(self._configured)}
             prices = _prices(connection, SELECT_FITTING, {"names": names, **in_force})
@@ -325,7 +333,7 @@ class Pricer:
         wanted: set[tuple[str, str]] = set()
         for row in connection.execute(SELECT_SUBJECTS):
             subject = Subject(*row)
-            fitting = [p for name in price.names(subject) for p in by_name.get(name, ())]
+            fitting = [p for name in _all_names(subject) for p in by_name.get(name, ())]
             wanted |= {(p.vendor, p.model) for p in price.ladder(fitting, subject, "")[:1]}
         shown = {p.price_id for p in lists if (p.vendor, p.model) in wanted} | self._configured
         return [p for p in everything if p.source == "operator" or p.price_id in shown]
@@ -360,4 +368,10 @@ class Pricer:
         frozen = held is not None and not held.channel and price.choose([held], at, length) is held
         if held is None or not frozen or (fitting is not None and fitting.channel):
             return tariff.charge(at, counts)
-        return tariff._replace(steps=(held,)).charge(at, counts)
+        subject = Subject(d.provider, d.model, d.alias)
+        return tariff._replace(steps=(price.marked(held, subject),)).charge(at, counts)
+
+
+def _all_names(subject: Subject) -> set[str]:
+    looked_for = price.names(subject)
+    return {*looked_for.sure, *looked_for.guessed}

@@ -210,6 +210,8 @@ USER_AGENTS = (
 )
 ADDRESSES = ("203.0.113.24", "198.51.100.7", "127.0.0.1", "2001:db8::17")
 TIERS = ("auto", "default", "default", "priority", "flex")
+TIERED = "codex"
+"""The provider whose clients ask for other tiers than the standard one."""
 EFFORTS = ("", "", "low", "medium", "high")
 
 
@@ -418,7 +420,7 @@ class Traffic:
             generate=not warmup,
             status_code=status,
             fail_body=body.replace("{who}", source),
-            service_tier=TIERS[at % 5],
+            service_tier=TIERS[at % 5 if credential.provider == TIERED else at % 5 % 3],
             reasoning_effort=EFFORTS[at % 7 % 5],
             uncached_input=counts.uncached_input,
             cache_read=counts.cache_read,

@@ -1,6 +1,18 @@
 -- Service tiers as asked for and as billed; costs that are estimates; sums that have a cost only where something that
 -- was used has a price; requests that the client cancelled; finer and longer bounds of the histograms.
 
+-- What of a price is an estimate. Nothing of those that are here, which the first sync reads anew.
+ALTER TABLE usage.price ADD COLUMN estimated text NOT NULL DEFAULT '' CHECK (estimated IN ('', 'cache_write', 'all'));
+CREATE OR REPLACE VIEW usage_api.v1_prices AS
+SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens,
+       valid_from, valid_to, hours_from, hours_to,
+       input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
+       origin, entered_at, dropped_at, estimated
+FROM usage.price;
+COMMENT ON COLUMN usage_api.v1_prices.service_tier IS 'The service tier it is for; empty for the standard one, * for every one without a price of its own.';
+COMMENT ON COLUMN usage_api.v1_prices.estimated IS 'What of it is an estimate: nothing (empty), its rate for cache_write, or all. It may be one as well for requests that another vendor served.';
+COMMENT ON COLUMN usage_api.v1_records.price_id IS 'The price it was charged by, in v1_prices; NULL when it has no cost, or costs nothing for having consumed nothing or being served for nothing.';
+
 ALTER TABLE usage.record
     ADD COLUMN response_service_tier text NOT NULL DEFAULT '',
     ADD COLUMN cost_estimated boolean NOT NULL DEFAULT false;
