@@ -31,7 +31,12 @@ TOGETHER = {"0005", "0006", "0007", "0009", "0010", "0011"}
 EARLIER = [f"{n:04d}" for n in range(1, int(database.HEAD)) if f"{n:04d}" not in TOGETHER]
 OF_THEIR_TIME = {
     "v1_records": {
-        "synced_at", "price_id", "dimension_id", "origin_id", "service_tier", "response_service_tier",
+        "synced_at",
+        "price_id",
+        "dimension_id",
+        "origin_id",
+        "service_tier",
+        "response_service_tier",
     },
     "v1_channels": {"first_seen_at", "last_seen_at"},
 }
