@@ -339,11 +339,14 @@ STILL_RUNS = 1 << 16
 """No exit code."""
 
 NURSERY = """
-import gc, json, os, sys
+import gc, importlib, json, os, pkgutil, sys
 sys.path.append(sys.argv[1])
 STILL_RUNS = int(sys.argv[2])
 from alembic import command
 from worker import cli
+for module in pkgutil.walk_packages(sys.modules["worker"].__path__, "worker."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
 gc.freeze()
 for line in sys.stdin:
     wanted = json.loads(line)

@@ -70,6 +70,19 @@ def test_the_real_command_does_a_pass(books):
     books.require_exactly(calls(50))
 
 
+HEAVY = {"sqlalchemy", "psycopg", "pydantic", "httpx", "structlog", "msgspec", "rich", "alembic", "uvicorn",
+         "worker.demo", "worker.service", "worker.config", "worker.database"}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_what_needs_nothing_loads_nothing(tmp_path, option):
+    finished = real([sys.executable, "-X", "importtime", "-m", "worker", option], tmp_path)
+    assert finished.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in finished.stderr.splitlines()}
+    assert "worker.cli" in loaded
+    assert loaded & HEAVY == set()
+
+
 def test_help_names_every_command_and_needs_no_configuration(tmp_path):
     finished = worker(["--help"], {"WORKER_NONSENSE": "1"}, tmp_path)
     assert finished.code == 0
@@ -104,6 +117,9 @@ def test_help_names_every_command_and_needs_no_configuration(tmp_path):
         (["quarantine", "show", "first"], "ID"),
         (["rebuild", "--timezone", "Europe/Atlantis"], "Europe/Atlantis"),
         (["sync", "--json"], "--once"),
+        (["status", "--config", "own.toml"], "worker --config FILE status"),
+        (["channels", "list", "--config=own.toml"], "worker --config FILE channels list"),
+        (["prices", "--config", "own.toml", "list"], "worker --config FILE prices"),
     ],
 )
 def test_what_cannot_be_asked_for_is_exit_2_and_names_it(books, arguments, said):

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from worker import cli, config, database, demo, errors, report, report_command, sync
+from worker import cli, config, database, demo, errors, log, report, report_print, sync
 from worker.simulator import Simulator
 from worker.traffic import Traffic
 
@@ -178,7 +178,7 @@ def test_the_example_names_every_key_with_its_default(uncommented, data_dirs):
 
 
 def test_config_check_passes_the_example_with_an_upstream(uncommented, monkeypatch):
-    monkeypatch.setattr(cli.log, "setup", lambda *_: None)  # stderr here is gone after the test
+    monkeypatch.setattr(log, "setup", lambda *_: None)  # stderr here is gone after the test
     nothing = {name: None for name in os.environ if name.startswith("WORKER_")}
     named = nothing | {"WORKER_UPSTREAM_URL": "http://127.0.0.1:8317", "WORKER_UPSTREAM_KEY": "a key"}
     for file, environment in ((uncommented, nothing), (EXAMPLE, named)):
@@ -387,7 +387,7 @@ def reported(engine, text):
 def demo_report(engine):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        report_command.print_figures(report.figures(engine, "channels"))
+        report_print.print_figures(report.figures(engine, "channels"))
     return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines() if line.strip())
 
 

@@ -1,47 +1,34 @@
-"""Arguments in, tables and exit codes out: the room that speaks to a person. Data on stdout, logs on stderr."""
+"""Arguments in, tables and exit codes out: the room that speaks to a person. Data on stdout, logs on stderr.
+
+What a command needs is imported when it runs: `--help`, `--version` and a mistyped option are answered at once.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
-from zoneinfo import ZoneInfo, available_timezones
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker import (
-    __version__,
-    config,
-    database,
-    demo,
-    doctor,
-    intake,
-    lease,
-    log,
-    maintain,
-    register,
-    repair,
-    report,
-    rollup,
-    show,
-    store,
-    sync,
-)
+from worker import __version__
+from worker.complaint import complain
 from worker.errors import BusyError, ConfigError, DatabaseAwayError, UsageError, VerifyError, WorkerError
-from worker.load import PassResult, spare_collector
+from worker.head import HEAD
 from worker.manage import channels_app, keys_app
 from worker.manage_prices import prices_app, reprice
+from worker.manage_quarantine import quarantine_app
 from worker.options import Json, Since, Until, UpstreamName, day
-from worker.report_command import print_figures, report_command
+from worker.report_command import report_command
 from worker.safe_text import sentence, traceback_of
-from worker.service import NO_UPSTREAM, Service
 from worker.state import State, configured
-from worker.stopping import on_signal
-from worker.trust import trust
+
+if TYPE_CHECKING:
+    from worker.load import PassResult
+    from worker.rollup import Difference
 
 DIFFERENCES_SHOWN = 50
 
@@ -53,7 +40,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 config_app = typer.Typer(help="The effective configuration.", no_args_is_help=True, rich_markup_mode=None)
-quarantine_app = typer.Typer(help="Records that could not be read.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(config_app, name="config")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(channels_app, name="channels")
@@ -65,31 +51,24 @@ app.command("report")(report_command)
 
 def main() -> None:
     """Run the command line; every error of ours becomes a sentence and its exit code."""
-    spare_collector()
     stdout: object = sys.stdout
     if isinstance(stdout, TextIOWrapper):
         stdout.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is no reason to fail
     try:
         code = app(standalone_mode=False)
     except WorkerError as e:
-        _complain(*e.sentences)
+        complain(*e.sentences)
         code = e.exit_code
     except typer.TyperException as e:
         _refuse(e)
         code = e.exit_code
     except typer.Abort:
-        _complain("aborted")
+        complain("aborted")
         code = 1
     except Exception:  # noqa: BLE001  # what nobody foresaw is shown whole, and safely
         sys.stderr.write(f"worker: this should not happen, please report it:\n{traceback_of(*sys.exc_info())}\n")
         code = 1
     raise SystemExit(code)
-
-
-def _complain(*sentences: str) -> None:
-    """Write sentences to stderr, each in one line, whatever foreign words are in them."""
-    text = "\n  ".join(map(sentence, sentences))
-    sys.stderr.write(f"worker: {text}\n")
 
 
 def _refuse(error: typer.TyperException) -> None:
@@ -101,12 +80,15 @@ def _refuse(error: typer.TyperException) -> None:
         return
     if context is not None:
         sys.stderr.write(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n")
+        if getattr(error, "option_name", "") == "--config":
+            program, _, command = context.command_path.partition(" ")
+            said = f"--config stands before the command: {program} --config FILE {command} ..."
     sys.stderr.write(f"Error: {sentence(said)}\n")
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        show.say(f"worker {__version__} (schema {database.HEAD})")
+        sys.stdout.write(f"worker {__version__} (schema {HEAD})\n")
         raise typer.Exit
 
 
@@ -129,11 +111,19 @@ def sync_command(
     as_json: Json = False,
 ) -> None:
     """Pull usage from every proxy, resolve channels, load, roll up."""
+    from worker import database, sync
+    from worker.config import NO_UPSTREAM
+    from worker.load import spare_collector
+    from worker.passes import busy, exit_with, print_passes
+    from worker.stopping import on_signal
+
     if not once:
         if upstream is not None or as_json:
             raise UsageError("without --once this is `worker run`, which takes no options")
+        complain("without --once this is `worker run`: a service, until it is ended; --once does one pass")
         run_command()
         return
+    spare_collector()
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
@@ -147,14 +137,18 @@ def sync_command(
             try:
                 results.append(sync.sync_once(settings, engine, one, stopping))
             except BusyError as e:
-                results.append(_busy(one.name, e))
-    _print_passes(results, as_json=as_json)
-    _exit_with(results)
+                results.append(busy(one.name, e))
+    print_passes(results, as_json=as_json)
+    exit_with(results)
 
 
 @app.command("run")
 def run_command() -> None:
     """Run as a service: passes on a schedule, probes and metrics over HTTP, until SIGTERM."""
+    from worker.load import spare_collector
+    from worker.service import Service
+
+    spare_collector()
     Service(configured).run()
 
 
@@ -170,6 +164,11 @@ def import_command(
     as_json: Json = False,
 ) -> None:
     """Load usage from files, through the same pipeline: what is there already stays as it is."""
+    from worker import database, intake, show
+    from worker.load import spare_collector
+    from worker.passes import exit_with, print_passes
+
+    spare_collector()
     settings = configured()
     for file in files:
         if str(file) != "-" and (file.is_dir() or not file.exists()):
@@ -178,8 +177,8 @@ def import_command(
     bar, advance = show.progress(f"importing as {name}")
     with database.opened(settings) as engine, bar:
         result = intake.import_files(settings, engine, name, files, advance)
-    _print_passes([result], as_json=as_json)
-    _exit_with([result])
+    print_passes([result], as_json=as_json)
+    exit_with([result])
 
 
 @app.command()
@@ -190,19 +189,21 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring the database's schema to this version's."""
+    from worker import database, show
+
     try:
         with database.opened(configured()) as engine:
             if check:
                 found = database.schema_version(engine)
-                show.say(f"schema {found or 'not there'}, this program {database.HEAD}")
-                raise typer.Exit(0 if found == database.HEAD else 5)
+                show.say(f"schema {found or 'not there'}, this program {HEAD}")
+                raise typer.Exit(0 if found == HEAD else 5)
             changed = database.upgrade(engine)
     except DatabaseAwayError as e:
         if not unless_away:
             raise
         show.say(f"left to the first pass: {e}")
         return
-    show.say(f"schema {database.HEAD}: {'migrated' if changed else 'nothing to do'}")
+    show.say(f"schema {HEAD}: {'migrated' if changed else 'nothing to do'}")
 
 
 @app.command("resolve")
@@ -213,6 +214,11 @@ def resolve_command(
     as_json: Json = False,
 ) -> None:
     """Look again at records whose channel is unknown, correct them and the rollups with them. Pops nothing."""
+    from worker import database, show, sync
+    from worker.config import NO_UPSTREAM
+    from worker.load import spare_collector
+
+    spare_collector()
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
@@ -236,8 +242,12 @@ def demo_command(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the demo's database and files where they are.")] = False,
 ) -> None:
     """Show it all: a simulated proxy on loopback, a real PostgreSQL, two passes, and the channel report."""
+    from worker import demo, log
+    from worker.passes import print_passes
+    from worker.report_print import print_figures
+
     log.setup("warning", "auto")
-    demo.run(keep=keep, passed=_print_passes, reported=print_figures)
+    demo.run(keep=keep, passed=print_passes, reported=print_figures)
 
 
 # -- figures ----------------------------------------------------------------------------------------------------
@@ -246,6 +256,12 @@ def demo_command(
 @app.command()
 def verify(since: Since = None, until: Until = None, as_json: Json = False) -> None:
     """Compare the rollups with the records behind them, sum by sum; exit 7 when they disagree."""
+    from zoneinfo import ZoneInfo
+
+    from worker import database, register, report, rollup, show
+    from worker.load import spare_collector
+
+    spare_collector()
     first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
         database.schema_version(engine)  # of a newer one it knows too little to judge
@@ -274,6 +290,12 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Sum the rollups anew from their records; days whose records are no longer complete stay as they are."""
+    from zoneinfo import available_timezones
+
+    from worker import database, repair, show
+    from worker.load import spare_collector
+
+    spare_collector()
     first, last = day("--since", since), day("--until", until)
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
@@ -294,6 +316,8 @@ def maintain_command(
     as_json: Json = False,
 ) -> None:
     """Make the coming months' partitions, and drop some of what is older than its retention."""
+    from worker import database, maintain, show
+
     settings = configured()
     with database.opened(settings) as engine:
         done = maintain.maintain(engine, settings.retention, dry_run=dry_run)
@@ -313,6 +337,8 @@ def maintain_command(
 @app.command("doctor")
 def doctor_command(as_json: Json = False) -> None:
     """Say what keeps usage away, or soon may, and what to do about it. Pops nothing and writes nothing."""
+    from worker import doctor, show
+
     settings = configured()
     findings = doctor.examine(settings, interval_s=settings.schedule.interval_s)
     if as_json:
@@ -334,6 +360,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Say how current the usage is: last success, newest record, what waits in the journal, and who reads the queue."""
+    from worker import database, lease, report, show
+
     with database.opened(configured()) as engine:
         rows = report.freshness(engine)
         with database.transaction(engine) as connection:
@@ -358,12 +386,18 @@ def status(
 @config_app.command("show")
 def config_show() -> None:
     """Print the effective configuration, secrets masked."""
+    from worker import config, show
+
     show.json_document(config.masked(configured()))
 
 
 @config_app.command("check")
 def config_check() -> None:
     """Read the configuration and the certificates that it names, and say whether they hold."""
+    from worker import show
+    from worker.config import NO_UPSTREAM
+    from worker.trust import trust
+
     settings = configured()
     if not settings.upstream:
         raise ConfigError(NO_UPSTREAM)
@@ -372,104 +406,10 @@ def config_check() -> None:
     show.say(f"the configuration holds: {len(settings.upstream)} upstream(s), data in {settings.data_dir}")
 
 
-# -- quarantine -------------------------------------------------------------------------------------------------
-
-
-@quarantine_app.command("list")
-def quarantine_list(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100, as_json: Json = False
-) -> None:
-    """List records that could not be read, with the reason."""
-    rows = [{k: v for k, v in q._asdict().items() if k != "payload"} for q in _quarantined(limit=limit)]
-    if as_json:
-        show.json_document(rows)
-    elif rows:
-        show.table("Quarantine", list(rows[0]), rows)
-    else:
-        show.say("the quarantine is empty")
-
-
-@quarantine_app.command("show")
-def quarantine_show(number: Annotated[int, typer.Argument(metavar="ID")]) -> None:
-    """Print one record as it came, its secrets replaced."""
-    found = _quarantined(limit=1, ids=[number])
-    if not found:
-        raise UsageError(f"no record {number} is in quarantine")
-    show.json_document(found[0]._asdict())
-
-
-@quarantine_app.command("retry")
-def quarantine_retry(
-    numbers: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="Which ones; all when none is named.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
-    settings = configured()
-    with database.opened(settings) as engine:
-        results = intake.retry_quarantined(settings, engine, numbers or [])
-    _print_passes(results, as_json=as_json)
-    _exit_with(results)
-
-
-@quarantine_app.command("drop")
-def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
-    """Forget records in quarantine for good."""
-    with database.opened_to_change(configured()) as engine, database.transaction(engine) as connection:
-        dropped = store.drop_quarantined(connection, numbers)
-    show.say(f"dropped {dropped}")
-
-
 # -- shared -----------------------------------------------------------------------------------------------------
 
 
-def _quarantined(*, limit: int, ids: list[int] | None = None) -> list[store.Quarantined]:
-    with database.opened(configured()) as engine, database.transaction(engine) as connection:
-        return store.quarantined(connection, limit=limit, ids=ids)
-
-
-def _print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> None:
-    if as_json:
-        show.json_document(results)
-        return
-    names = (
-        "upstream", "mode", "pulled", "inserted", "duplicates", "quarantined", "unknown_channel", "possible_loss",
-        "resolved", "journal_entries",
-    )  # fmt: skip
-    rows = [{name: getattr(r, name) for name in names} for r in results]
-    if rows:
-        show.table("Passes", names, rows)
-    for result in results:
-        if result.statistics_enabled is False:
-            show.say(
-                f"{result.upstream}: usage statistics are switched off in the proxy, so it records nothing: "
-                "set usage-statistics-enabled: true"
-            )
-        if result.too_old:
-            show.say(
-                f"{result.upstream}: {result.too_old} records were not taken: those of their time have been dropped "
-                "(retention.records_days), so these may have been counted before"
-            )
-        if result.error:
-            _complain(f"{result.upstream}: {result.error}")
-
-
-def _exit_with(results: Iterable[PassResult]) -> None:
-    """Leave with the first exit code that is an error; quarantined records count last."""
-    codes = [r.exit_code for r in results if r.exit_code]
-    errors = [code for code in codes if code != 6]  # noqa: PLR2004  # done, but with quarantined records
-    if codes:
-        raise typer.Exit((errors or codes)[0])
-
-
-def _busy(upstream: str, error: BusyError) -> PassResult:
-    result = PassResult(upstream=upstream)
-    result.failed(error)
-    return result
-
-
-def _difference(difference: rollup.Difference) -> dict[str, Any]:
+def _difference(difference: Difference) -> dict[str, Any]:
     found = difference._asdict()
     return {**{k: v for k, v in found.items() if k != "dimension"}, **difference.dimension}
 
@@ -479,6 +419,10 @@ def _stale(rows: Sequence[dict[str, Any]], max_age: float) -> int:
 
     What a clock that was far ahead has noted says nothing.
     """
+    from datetime import UTC, datetime
+
+    from worker import store
+
     early_s = store.FUTURE.total_seconds()
     at = datetime.now(UTC)
     ages = [(at - row["last_success_at"]).total_seconds() if row["last_success_at"] else None for row in rows]

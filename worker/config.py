@@ -49,6 +49,7 @@ SECRET_NAMES = {"WORKER_DATABASE_URL", "WORKER_UPSTREAM_KEY", "WORKER_PEPPER"}
 NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
 """WORKER_CONFIG is read beforehand; the others Kubernetes sets beside a Service called `worker`."""
 
+NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY"
 HEADER_TEXT = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 HOURS = r"^(?:(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d)?$"

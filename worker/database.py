@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from worker import conninfo, lease, session
+from worker import conninfo, head, lease, session
 from worker.config import Config
 from worker.embedded import EmbeddedPostgres
 from worker.errors import (
@@ -36,9 +36,7 @@ from worker.sqlstate import DRIVER_ERRORS, READ_ONLY, raise_ours
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-HEAD = "0012"
-"""The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
-
+HEAD = head.HEAD
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 EMBEDDED_NAME = "usage"

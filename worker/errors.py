@@ -29,11 +29,6 @@ WorkerError                      the base; its exit_code is the process's
 
 from __future__ import annotations
 
-import msgspec
-
-NOT_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises at bytes that are not the JSON they should be, or nested too deep."""
-
 
 class WorkerError(Exception):
     """A failure with a sentence for a person, or several: what was wrong, where, and what to do."""

@@ -24,7 +24,8 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 
-from worker.errors import NOT_JSON, JournalError
+from worker.errors import JournalError
+from worker.json_errors import NOT_JSON
 
 VERSION = 2
 ENTRY = ".entry"

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from worker import database, register, repair, roster, show, state
-from worker.decode import clean, text
+from worker import state
 from worker.errors import UsageError
-from worker.load import now
 from worker.options import Json, Since, UpstreamName, day
-from worker.rollup import day_bounds
-from worker.secret import MASK_MIN_LENGTH, mask
+
+if TYPE_CHECKING:
+    from worker.database import Connection
+    from worker.roster import ListedChannel
 
 T = TypeVar("T")
 RATE_MAX = 1_000_000
@@ -31,6 +30,8 @@ WhichKey = Annotated[str, typer.Argument(metavar="KEY", help="Number, mask or la
 @channels_app.command("list")
 def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every channel ever seen."""
+    from worker import database, roster
+
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         found = roster.listed(connection, upstream=upstream)
     rows = [{**c._asdict(), "rate": format(c.rate_multiplier.normalize(), "f")} for c in found]
@@ -41,6 +42,8 @@ def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
 @channels_app.command("show")
 def channels_show(which: Which, upstream: UpstreamName = None) -> None:
     """Print a channel with all its names and all the credentials the proxy ever listed for it."""
+    from worker import database, roster, show
+
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
         document = {
@@ -58,6 +61,9 @@ def channels_rename(
     upstream: UpstreamName = None,
 ) -> None:
     """Give a channel a label; its past goes by it too."""
+    from worker import database, roster, show
+    from worker.load import now
+
     with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
         roster.label(connection, channel.channel_id, _label(label) or None, now())
@@ -71,6 +77,8 @@ def channels_link(
     upstream: UpstreamName = None,
 ) -> None:
     """Book a channel on another one, its past included: a moved file, a rotated key."""
+    from worker import database, repair, show
+
     with database.opened_to_change(state.configured()) as engine:
         with database.transaction(engine) as connection:
             channel = _channel(connection, which, upstream)
@@ -87,6 +95,12 @@ def channels_set_rate(
     upstream: UpstreamName = None,
 ) -> None:
     """Set a channel's rate multiplier for requests that begin from now on, or from a day on."""
+    from zoneinfo import ZoneInfo
+
+    from worker import database, roster, show
+    from worker.load import now
+    from worker.rollup import day_bounds
+
     multiplier, first = _decimal(rate), day("--since", since)
     with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
@@ -101,6 +115,8 @@ def channels_set_rate(
 @keys_app.command("list")
 def keys_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every client key ever seen, as label or mask."""
+    from worker import database, register
+
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         found = register.client_keys(connection, upstream=upstream)
     _print("Client keys", [k._asdict() for k in found], register.ListedKey._fields, as_json=as_json)
@@ -113,6 +129,10 @@ def keys_rename(
     upstream: UpstreamName = None,
 ) -> None:
     """Give a client key a label; its past goes by it too."""
+    from worker import database, register, show
+    from worker.decode import text
+    from worker.secret import MASK_MIN_LENGTH, mask
+
     with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         name = text(which)
         found = register.client_keys(connection, upstream=upstream, which=name)
@@ -123,7 +143,10 @@ def keys_rename(
     show.say(f"client key {key.client_key_id}: {key.client_key} -> {_label(label) or key.mask}")
 
 
-def _channel(connection: database.Connection, which: str, upstream: str | None) -> roster.ListedChannel:
+def _channel(connection: Connection, which: str, upstream: str | None) -> ListedChannel:
+    from worker import roster
+    from worker.decode import clean
+
     name = clean(which).strip()
     found = roster.listed(connection, upstream=upstream, which=name)
     found = [c for c in found if str(c.channel_id) == name] or found
@@ -140,6 +163,8 @@ def _only(found: list[T], which: str, what: str, described: list[str]) -> T:
 
 def _label(given: str) -> str:
     """Return a label as one short line that no terminal obeys."""
+    from worker.decode import clean, text
+
     return text("".join(c if c.isprintable() else " " for c in clean(given)))
 
 
@@ -154,6 +179,8 @@ def _decimal(given: str) -> Decimal:
 
 
 def _print(title: str, rows: list[dict[str, Any]], shown: Sequence[str], *, as_json: bool) -> None:
+    from worker import show
+
     if as_json:
         show.json_document(rows)
     elif rows:

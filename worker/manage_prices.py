@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
-from pydantic import ValidationError
-from sqlalchemy.engine import Engine
 
-from worker import database, dataset, repair, report, roster, show, state, tariff
-from worker.config import Config, OwnPrice
+from worker import state
 from worker.errors import UsageError
-from worker.load import now, open_pricer, sync_prices
-from worker.options import Json, Since, Until, UpstreamName, day
-from worker.price import Price, named
+from worker.options import OPTIONS, RATES, Json, Since, Until, UpstreamName, day
 
 prices_app = typer.Typer(help="What requests cost.", no_args_is_help=True, rich_markup_mode=None)
-
-RATES = ("input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok", "output_usd_per_mtok",
-         "request_usd")  # fmt: skip
-RATE_OPTIONS = dict(zip(RATES, ("--input", "--cache-read", "--cache-write", "--output", "--request"), strict=True))
-OPTIONS = {**RATE_OPTIONS, "above_input_tokens": "--above", "valid_from": "--since", "valid_to": "--until"}
 
 
 def _rate(option: str, what: str) -> Any:
@@ -38,17 +24,21 @@ def prices_list(
     as_json: Json = False,
 ) -> None:
     """List the prices that hold today for the models seen so far, and every price of your own."""
+    from worker import database, show, tariff
+    from worker.load import now, open_pricer
+    from worker.price_entry import means, shown, told, zone
+
     settings = state.configured()
     with database.opened(settings) as engine:
         database.upgrade(engine)
-        pricer = open_pricer(engine, settings.prices, _zone(engine, settings))
+        pricer = open_pricer(engine, settings.prices, zone(engine, settings))
         with database.transaction(engine) as connection:
             found = tariff.listed(connection) if everything else pricer.in_use(connection, now())
-    chosen = [p for p in found if model is None or _means(model, p)]
+    chosen = [p for p in found if model is None or means(model, p)]
     if as_json:
-        show.json_document([_told(p) for p in chosen])
+        show.json_document([told(p) for p in chosen])
     elif chosen:
-        rows = [_shown(p) for p in chosen]
+        rows = [shown(p) for p in chosen]
         show.table("Prices in US dollars per million tokens", [k for k in rows[0] if any(r[k] for r in rows)], rows)
     else:
         show.say("no price; `worker prices list --all` shows all there are")
@@ -71,26 +61,33 @@ def prices_set(
     hours: Annotated[str, typer.Option(metavar="HH:MM-HH:MM", help="Only in these hours of the day, UTC.")] = "",
 ) -> None:
     """Enter a price of your own: it goes before those of the dataset, for requests that are loaded from now on."""
+    from worker import database, show, tariff
+    from worker.load import now
+    from worker.price_entry import advice, channel_of, own_price, rates_of, zone
+
     rates = dict(zip(RATES, (input_usd, cache_read_usd, cache_write_usd, output_usd, request_usd), strict=True))
     settings = state.configured()
     with database.opened(settings) as engine:
         database.upgrade(engine)
         with database.transaction(engine) as connection:
-            own = _own_price(
-                model=model, provider=provider, channel=_channel(connection, channel), service_tier=service_tier,
+            own = own_price(
+                model=model, provider=provider, channel=channel_of(connection, channel), service_tier=service_tier,
                 above_input_tokens=above, valid_from=day("--since", since), valid_to=day("--until", until),
                 hours=hours, **rates,
             )  # fmt: skip
-            entered = tariff.add(connection, own, _zone(engine, settings), now())
+            entered = tariff.add(connection, own, zone(engine, settings), now())
             fitting = tariff.seen(connection, entered)
-    show.say(f"price {entered.price_id}: {', '.join(f'{OPTIONS[k]} {v}' for k, v in _rates(entered).items())}")
-    for line in _advice(entered, fitting):
+    show.say(f"price {entered.price_id}: {', '.join(f'{OPTIONS[k]} {v}' for k, v in rates_of(entered).items())}")
+    for line in advice(entered, fitting):
         show.say(line)
 
 
 @prices_app.command("drop")
 def prices_drop(price_id: Annotated[int, typer.Argument(metavar="ID", help="Number of a price of your own.")]) -> None:
     """Withdraw a price of your own. Records keep what they were charged by it."""
+    from worker import database, show, tariff
+    from worker.load import now
+
     with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         if not tariff.drop(connection, price_id, now()):
             raise UsageError(
@@ -106,6 +103,9 @@ def prices_sync(
     as_json: Json = False,
 ) -> None:
     """Bring the dataset's prices up to date: what changed holds from now on, what was stays."""
+    from worker import database, dataset, show
+    from worker.load import now, sync_prices
+
     settings = state.configured()
     with database.opened(settings) as engine:
         database.upgrade(engine)
@@ -125,6 +125,8 @@ def prices_unpriced(
     since: Since = None, until: Until = None, upstream: UpstreamName = None, as_json: Json = False
 ) -> None:
     """List the models that have requests without a cost."""
+    from worker import database, report, show
+
     first, last = day("--since", since), day("--until", until)
     with database.opened(state.configured()) as engine:
         rows = report.unpriced(engine, since=first, until=last, upstream=upstream)
@@ -149,12 +151,16 @@ def reprice(
     as_json: Json = False,
 ) -> None:
     """Charge records anew by the prices in force, and correct the rollups with them."""
+    from worker import database, repair, show
+    from worker.load import open_pricer
+    from worker.price_entry import zone
+
     selection = repair.Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
     settings = state.configured()
     bar, advance = show.progress("repricing")
     with database.opened(settings) as engine, bar:
         database.upgrade(engine)
-        pricer = open_pricer(engine, settings.prices, _zone(engine, settings))
+        pricer = open_pricer(engine, settings.prices, zone(engine, settings))
         found = repair.reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
     if as_json:
         show.json_document({"dry_run": dry_run, "models": found})
@@ -167,81 +173,3 @@ def reprice(
         show.table("Would change" if dry_run else "Changed", names, rows)
     verb = "would change" if dry_run else "changed"
     show.say(f"looked at {sum(r.records for r in found)} records, {sum(r.changed for r in changed)} {verb}")
-
-
-def _zone(engine: Engine, settings: Config) -> ZoneInfo:
-    """Return the zone of the days: the database's, else the one its first pass will decide."""
-    with database.transaction(engine) as connection:
-        return ZoneInfo(database.setting(connection, "timezone") or settings.rollup.timezone)
-
-
-def _own_price(**given: Any) -> OwnPrice:
-    try:
-        own = OwnPrice(**given)
-    except ValidationError as e:
-        problem = e.errors(include_url=False, include_context=False)[0]
-        name = OPTIONS.get(str(problem["loc"][0]), str(problem["loc"][0])) if problem["loc"] else "price"
-        raise UsageError(f"{name}: {problem['msg'].removeprefix('Value error, ')}") from None
-    if all(getattr(own, name) is None for name in RATES):
-        raise UsageError(f"a price needs at least one of {', '.join(RATE_OPTIONS.values())}")
-    return own
-
-
-def _channel(connection: database.Connection, which: str) -> str:
-    """Return the name of the channel that a price is for; empty for all."""
-    if not which:
-        return ""
-    found = roster.listed(connection, which=which)
-    names = {c.configured_name for c in found}
-    if len(names) != 1:
-        raise UsageError(f"{'no' if not found else 'more than one'} channel is {which!r}: see `worker channels list`")
-    return names.pop()
-
-
-def _advice(p: Price, fitting: Sequence[str]) -> list[str]:
-    """Return what an operator should know of a price that was just entered."""
-    shown = ", ".join(fitting[:5]) + (f" and {len(fitting) - 5} more" if len(fitting) > 5 else "")  # noqa: PLR2004
-    lines = [f"it fits {shown}" if fitting else "it fits no model seen so far"]
-    missing = [OPTIONS[name] for name in RATES[:4] if getattr(p, name) is None]
-    if missing:
-        lines.append(f"without {', '.join(missing)}: requests with such tokens have no cost")
-    if fitting:
-        lines.append("requests that are here already keep their cost until `worker reprice`")
-    return lines
-
-
-def _means(pattern: str, p: Price) -> bool:
-    return pattern.lower() == p.model.lower() or named(pattern, p.model)
-
-
-def _rates(p: Price) -> dict[str, str]:
-    return {name: format(rate.normalize(), "f") for name in RATES if (rate := getattr(p, name)) is not None}
-
-
-def _told(p: Price) -> dict[str, Any]:
-    return {name: getattr(p, name) for name in tariff.COLUMNS}
-
-
-def _shown(p: Price) -> dict[str, Any]:
-    """Return a price as a row for people."""
-    return {
-        "price": str(p.price_id),
-        "model": p.model,
-        "from": p.vendor or p.source,
-        "provider": p.provider,
-        "channel": p.channel,
-        "tier": p.service_tier,
-        "above": p.above_input_tokens or None,
-        "since": _day(p.valid_from),
-        "until": _day(p.valid_to),
-        "hours": f"{p.hours_from:%H:%M}-{p.hours_to:%H:%M}" if p.hours_from and p.hours_to else "",
-        **{name: _plain(getattr(p, name)) for name in RATES},
-    }
-
-
-def _day(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M}" if at else ""
-
-
-def _plain(rate: Decimal | None) -> str:
-    return "" if rate is None else format(rate.normalize(), "f")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -13,6 +14,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day, in the rollup time zone.")]
 Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
 UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
+
+RATES = ("input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok", "output_usd_per_mtok",
+         "request_usd")  # fmt: skip
+RATE_OPTIONS = dict(zip(RATES, ("--input", "--cache-read", "--cache-write", "--output", "--request"), strict=True))
+OPTIONS = {**RATE_OPTIONS, "above_input_tokens": "--above", "valid_from": "--since", "valid_to": "--until"}
+
+
+class Format(StrEnum):
+    """How a report is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 def day(option: str, value: str | None) -> date | None:

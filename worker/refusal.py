@@ -15,7 +15,8 @@ import msgspec
 import structlog
 
 from worker.config import Upstream
-from worker.errors import NOT_JSON, UpstreamBanned, UpstreamRefused
+from worker.errors import UpstreamBanned, UpstreamRefused
+from worker.json_errors import NOT_JSON
 from worker.source import STATISTICS
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy.engine import Engine
 
 from worker import database, dataset, doctor, maintain, report, rollup, safe_text
-from worker.config import Config
+from worker.config import NO_UPSTREAM, Config
 from worker.errors import BusyError, ConfigError, DatabaseError, DatasetError, WorkerError
 from worker.jobs import Jobs, Result
 from worker.load import PassResult, now, sync_prices
@@ -34,7 +34,6 @@ from worker.web import Health, Web
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 DOCTOR_S = 3600.0
-NO_UPSTREAM = "no upstream is configured: set WORKER_UPSTREAM_URL and WORKER_UPSTREAM_KEY"
 LIVE_S = 300.0
 """A proxy's job that has not got on with anything for this long is stuck; longer where its waits may be longer."""
 

@@ -28,7 +28,6 @@ import tenacity
 
 from worker.config import Upstream
 from worker.errors import (
-    NOT_JSON,
     PossibleLossError,
     UpstreamAnswerError,
     UpstreamBanned,
@@ -38,6 +37,7 @@ from worker.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
+from worker.json_errors import NOT_JSON
 from worker.trust import distrust, trust
 from worker.unpack import unpacked
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from worker import config, log
+if TYPE_CHECKING:
+    from worker.config import Config
 
 
 class State:
@@ -13,8 +15,10 @@ class State:
     file: Path | None = None
 
 
-def configured() -> config.Config:
+def configured() -> Config:
     """Read the configuration and set logging up as it says."""
+    from worker import config, log
+
     found = config.load(State.file)
     log.setup(found.log.level, found.log.format)
     return found

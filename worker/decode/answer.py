@@ -17,7 +17,7 @@ import msgspec
 
 from worker.decode.payload import CHUNK_RECORDS, Decoded
 from worker.decode.record import BadRecord, Record, Siblings, read
-from worker.errors import NOT_JSON
+from worker.json_errors import NOT_JSON
 
 Body = bytes | bytearray | memoryview | msgspec.Raw
 """JSON in memory or in a mapped file."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from worker.decode.record import BadRecord, Record
-from worker.errors import NOT_JSON
+from worker.json_errors import NOT_JSON
 
 CHUNK_RECORDS = 10_000
 """How many records of a snapshot or of a file are handed on at once."""

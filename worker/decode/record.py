@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from worker.decode.foreign import foreign_usage
-from worker.errors import NOT_JSON
+from worker.json_errors import NOT_JSON
 from worker.secret import Keyring
 from worker.tokens import Family, Normalised, Reported, family, normalise
 

@@ -29,7 +29,7 @@ from worker.decode.record import (
     read,
     timestamp_ns,
 )
-from worker.errors import NOT_JSON
+from worker.json_errors import NOT_JSON
 from worker.secret import Keyring
 
 DEPTH_MAX = 100

@@ -13,7 +13,8 @@ import msgspec
 
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
-from worker.errors import NOT_JSON, UpstreamBanned, UpstreamError, UpstreamRefused
+from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
+from worker.json_errors import NOT_JSON
 from worker.load import now
 from worker.source import RETENTION_MAX_S, Source
 
