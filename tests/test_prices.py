@@ -27,7 +27,7 @@ from worker.tokens import Normalised
 
 D = Decimal
 AT = datetime(2026, 11, 25, 10, tzinfo=UTC)
-CATALOGUE = json.loads((Path(__file__).parent / "payloads" / "catalogue.json").read_text())
+CATALOGUE = json.loads((Path(__file__).parent / "catalogue.json").read_text())
 """Every model that the proxy (v7.2.140) serves without being configured, by the provider id of its records."""
 
 UNPRICED = {
