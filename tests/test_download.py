@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from support import QUICK, calls, proxy, said, wait_until
 
+from worker import dataset
+
 
 def model(name, usd):
     return {"id": name, "match": {"equals": name}, "prices": {"input_mtok": usd, "output_mtok": 10}}
@@ -56,11 +58,15 @@ def shop():
 
 def test_a_download_enters_what_is_new_and_ends_what_changed(books, shop):
     first = books.worker(None, "prices", "sync", "--download", "--json", **{URL: shop.url})
-    assert (first.code, first.json["added"]) == (0, 2), first.stderr
+    assert (first.code, first.json["added"]) == (0, 2 + len(dataset.PER_IMAGE_USD)), first.stderr
     assert "downloaded" in first.json["dataset"]
     shop.page = lists(1.5)
     second = books.worker(None, "prices", "sync", "--download", "--json", **{URL: shop.url})
-    assert (second.json["added"], second.json["changed"], second.json["unchanged"]) == (0, 1, 1)
+    assert (second.json["added"], second.json["changed"], second.json["unchanged"]) == (
+        0,
+        1,
+        1 + len(dataset.PER_IMAGE_USD),
+    )
 
 
 @pytest.mark.parametrize(("status", "page"), [(404, b"nothing here"), (200, b"<html>"), (200, b"[1, 2]")])
