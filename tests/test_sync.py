@@ -410,7 +410,8 @@ def test_late_records_land_in_their_own_day_and_their_partitions_are_made_on_dem
             "SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid "
             "WHERE i.inhparent = 'usage.record'::regclass ORDER BY 1"
         )
-        assert partitions == [("record_2024_07",), ("record_2024_08",), ("record_2025_12",), ("record_2026_08",)]
+        past = [name for (name,) in partitions if name < "record_2026_09"]  # and those that today's records may need
+        assert past == ["record_2024_07", "record_2024_08", "record_2025_12", "record_2026_08"]
 
 
 def test_one_batch_may_span_years_and_a_second_pass_adds_nothing_to_any(books):
