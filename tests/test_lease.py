@@ -134,7 +134,7 @@ def test_renewals_leave_the_table_as_small_as_it_is(books, monkeypatch):
     for _ in range(1000):
         assert one.acquire()
     ((size,),) = books.ask("SELECT pg_relation_size('usage.lease')")
-    assert size <= 2 * 8192
+    assert size <= 8 * 8192  # a thousand rows that nobody cleans up would take more than twice that
     one.release()
 
 
