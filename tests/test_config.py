@@ -412,7 +412,14 @@ def test_a_bad_value_is_refused_naming_variable_and_key(variable, value, problem
         ("[[upstream]]\nurl='http://h'\nkey=''", "upstream.0.key: is empty"),
         ("[[upstream]]\nurl='http://h'", "upstream.0.key: is missing"),
         ("[[upstream]]\nkey='EXAMPLE-hidden-1234'", "upstream.0.url: is missing"),
-        ("[upstream]\nurl='http://h'\nkey='EXAMPLE-hidden-1234'", "upstream"),
+        (
+            "[upstream]\nurl='http://h'\nkey='EXAMPLE-hidden-1234'",
+            "upstream: there may be several of it: write [[upstream]]",
+        ),
+        ("[prices.own]\nmodel='m'", "prices.own: there may be several of it: write [[prices.own]]"),
+        ("[[database]]\nurl='postgresql://u:EXAMPLE-hidden-1234@h/d'", "database: must be one table: write [database]"),
+        ("[[prices]]\ndataset=false", "prices: must be one table: write [prices]"),
+        ("data_dir='~nobody-here/x'", "data_dir: begins with ~"),
         ("[rollup]\ntimezone='Mars'", "rollup.timezone: 'Mars' is not"),
         ("[rollup]\ntimezone=''", "rollup.timezone: '' is not an IANA time zone"),
         ("[journal]\nmax_bytes='much'", "journal.max_bytes: Input should be a valid integer"),
@@ -499,6 +506,24 @@ def test_the_default_data_dir_is_the_users_or_roots(monkeypatch, uid, state, exp
     monkeypatch.setenv("XDG_STATE_HOME", state)
     monkeypatch.setenv("HOME", "/home/me")
     assert default_data_dir() == Path(expected)
+
+
+def test_one_upstream_in_single_brackets_is_told_so_beside_variables(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[upstream]\nname='a'", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"write \[\[upstream\]\]"):
+        load(file, BASE)
+
+
+def test_an_account_without_a_home_needs_a_data_dir(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 64321)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    monkeypatch.setattr("os.getuid", lambda: 64321)
+    with pytest.raises(ConfigError, match="WORKER_DATA_DIR"):
+        load(None, {})
+    assert load(None, {"WORKER_DATA_DIR": "/srv"}).data_dir == Path("/srv")
 
 
 def test_a_configuration_cannot_be_changed():

@@ -518,7 +518,7 @@ def exposed():
     metrics = Metrics()
     metrics.passed(PassResult(upstream="default", statistics_enabled=True), 1.0)
     metrics.jobs.labels("verify", "ok").inc()
-    gauges = ("last_success", "newest_record", "journal_limit", "poll_gap", "retention", "standby")
+    gauges = ("last_success", "newest_record", "future_record", "journal_limit", "poll_gap", "retention", "standby")
     for name in gauges:
         getattr(metrics, name).labels("default").set(1)
     return {sample.name: set(sample.labels) for family in metrics.registry.collect() for sample in family.samples}

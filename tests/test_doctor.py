@@ -28,9 +28,10 @@ PASSWORD = "EXAMPLE-database-password"
 WRONG = "EXAMPLE-wrong-key"
 HERE = {"data_dir", "disk_space", "upstreams_configured"}
 BOOKS = {
-    "database", "server_version", "database_clock", "schema", "database_rights", "rollup_timezone", "pepper",
-    "partitions", "future_records",
+    "database", "server_version", "database_encoding", "database_clock", "schema", "database_rights", "rollup_timezone",
+    "pepper", "partitions", "future_records",
 }  # fmt: skip
+REACHED = {"database", "server_version", "database_encoding", "database_clock", "schema"}
 ASKED = {"upstream_reachable", "upstream_key", "management_api", "upstream_clock", "usage_statistics", "usage_offered"}
 PROXY = {"journal", "last_pass", *ASKED, "queue_retention", "other_consumer"}
 EVERY = HERE | BOOKS | PROXY
@@ -244,9 +245,7 @@ def test_a_database_without_a_schema(empty_database_url, tmp_path):
         found = examine(books, upstream(simulator))
         assert books.ask("SELECT 1 FROM pg_namespace WHERE nspname LIKE 'usage%%'") == []
     is_warning(found["schema"], "there is none yet", "worker migrate")
-    assert found.keys() == HERE | {"database", "server_version", "database_clock", "schema"} | (
-        PROXY - {"last_pass", "other_consumer"}
-    )
+    assert found.keys() == HERE | REACHED | (PROXY - {"last_pass", "other_consumer"})
 
 
 def test_a_schema_that_is_older_may_be_migrated_by_its_owner(books):
@@ -260,7 +259,7 @@ def test_a_schema_that_is_newer_is_not_looked_into(books):
     books.ask("UPDATE usage.schema_version SET version_num = '9999'")
     found = examine(books)
     is_error(found["schema"], 5, "9999", "Update this worker")
-    assert found.keys() == HERE | {"database", "server_version", "database_clock", "schema"}
+    assert found.keys() == HERE | REACHED
 
 
 @contextmanager

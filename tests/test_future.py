@@ -1,10 +1,12 @@
 """A record from the future: kept, told, and it hides nothing and costs nothing."""
 
 import dataclasses
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from support import calls, proxy
+from support import QUICK, calls, free_port, proxy, wait_until
+from test_service import metric
 
 from worker import database, rollup
 from worker.traffic import Usage
@@ -50,6 +52,44 @@ def test_status_and_doctor_tell_of_it(books):
         assert status["future_record_at"].startswith("2087-02-28")
         found = {row["check"]: row for row in books.worker(simulator, "doctor", "--json").json}
         assert found["future_records"]["level"] == "warning"
+
+
+def test_records_from_the_future_do_not_stand_above_those_that_are(books):
+    with proxy("queue", [*calls(5), at(FUTURE, 7), at(FUTURE, 8)]) as simulator:
+        books.sync(simulator)
+    told = books.worker(None, "report", "records")
+    assert "2087-02-28" in told.stdout.splitlines()[-1]
+    assert "5 of 5 records" in told.stdout
+    assert "2087" not in "".join(told.stdout.splitlines()[:-1])
+    assert [row["occurred_at"][:4] for row in books.worker(None, "report", "records", "--json").json] == ["2026"] * 5
+    (day,) = re.findall(r"--since (\S+) shows", told.stdout)
+    found = books.worker(None, "report", "records", "--since", day, "--json").json
+    assert [row["occurred_at"][:4] for row in found] == ["2087"] * 2
+    both = books.worker(None, "report", "records", "--until", "2088-01-01", "--json").json
+    assert len(both) == 7
+    asked = books.worker(None, "report", "records", "--since", day)
+    assert ("2 of 2 records" in asked.stdout, "left out" in asked.stdout) == (True, False)
+
+
+def test_an_empty_page_tells_of_records_that_are_still_to_come(books):
+    with proxy("queue", [at(FUTURE, 7)]) as simulator:
+        books.sync(simulator)
+    told = books.worker(None, "report", "records")
+    assert "no such records" in told.stdout
+    assert "2087-02-28, are left out" in told.stdout
+
+
+def test_metrics_tell_of_the_future_and_of_the_newest_that_is_not(books):
+    port = free_port()
+    newest = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
+    with proxy("queue", [at(newest, 0), at(FUTURE, 1)]) as simulator:
+        books.sync(simulator)
+        with books.starting(simulator, "run", **{**QUICK, "WORKER_HTTP_PORT": str(port)}):  # which finds nothing new
+            wait_until(lambda: metric(port, "future_record_timestamp_seconds"), "a pass has ended")
+            (future,) = metric(port, "future_record_timestamp_seconds").values()
+            (known,) = metric(port, "newest_record_timestamp_seconds").values()
+    assert abs(future - FUTURE.timestamp()) < 1
+    assert abs(known - newest.timestamp()) < 1
 
 
 def test_verify_looks_at_the_days_that_have_something_and_not_at_those_between(books):

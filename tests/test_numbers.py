@@ -72,35 +72,3 @@ BOUNDED = {"status_code": "decode keeps three digits", "links": "one for each li
 
 def test_what_counts_events_is_as_wide_as_they_may_become(books):
     assert {name for (name,) in books.ask(SELECT_INTEGERS)} == OF_ROWS | BOUNDED.keys()
-
-
-REFUSE_ALL = """
-CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS
-$$ BEGIN RAISE EXCEPTION 'value out of range' USING ERRCODE = '22003'; END $$;
-CREATE TRIGGER refuse BEFORE INSERT ON usage.record FOR EACH ROW EXECUTE FUNCTION public.refuse();
-"""
-
-
-def test_a_batch_of_which_every_record_is_refused_alike_stays_and_is_told(books):
-    with proxy("queue", calls(600)) as simulator:
-        books.ask(REFUSE_ALL)
-        finished = books.worker(simulator, *SYNC)
-        assert finished.code == 5
-        assert "none of them is at fault" in finished.json[0]["error"]
-        assert "out of range" in finished.json[0]["error"]
-        assert (len(books.journal()), simulator.queued) == (2, 0)
-        assert books.ask("SELECT count(*) FROM usage.quarantine") == [(0,)]
-        books.ask("DROP TRIGGER refuse ON usage.record")
-        assert books.worker(simulator, *SYNC).code == 0
-        assert books.journal() == []
-    books.require_exactly(calls(600))
-
-
-def test_some_records_of_which_every_one_is_refused_are_set_aside_with_what_they_hold(books):
-    with proxy("queue", calls(10)) as simulator:
-        books.ask(REFUSE_ALL)
-        finished = books.worker(simulator, *SYNC)
-        assert (finished.code, finished.json[0]["quarantined"], books.journal()) == (6, 10, [])
-    books.ask("DROP TRIGGER refuse ON usage.record")
-    assert books.worker(None, "quarantine", "retry", "--json").json[0]["inserted"] == 10
-    books.require_exactly(calls(10))

@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -46,6 +47,9 @@ SHORT_NAMES = {
     "WORKER_LOG_FORMAT": ("log", "format"),
 }
 SECRET_NAMES = {"WORKER_DATABASE_URL", "WORKER_UPSTREAM_KEY", "WORKER_PEPPER"}
+SEVERAL = ("upstream", "prices.own")
+"""The tables that there may be several of."""
+
 NOT_OURS = re.compile(r"WORKER_CONFIG|WORKER_(?:SERVICE|PORT)(?:_[A-Z0-9_]+)?")
 """WORKER_CONFIG is read beforehand; the others Kubernetes sets beside a Service called `worker`."""
 
@@ -258,7 +262,10 @@ def default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/usage-worker")
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "usage-worker"
+    try:
+        return Path(state).expanduser() / "usage-worker"
+    except RuntimeError as e:
+        raise ConfigError("data_dir: this account has no home folder: set data_dir (WORKER_DATA_DIR)") from e
 
 
 class Config(BaseSettings):
@@ -295,7 +302,10 @@ class Config(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+        try:
+            return path.expanduser().absolute()
+        except RuntimeError as e:  # ~ or ~name, and there is no such folder
+            raise ValueError("begins with ~, and there is no such home folder: write it out") from e
 
     @field_validator("upstream")
     @classmethod
@@ -330,6 +340,8 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     env = os.environ if environ is None else environ
     path = _config_file(file, env)
     tree = _read_toml(path) if path else {}
+    for name in SEVERAL:
+        _require_several(tree, name, path)
     origin: dict[tuple[str | int, ...], str] = {}
     if hidden := [key for key in tree if key.startswith("_")]:
         raise ConfigError(f"{path}: {hidden[0]}: is not a known key")
@@ -361,9 +373,12 @@ def _config_file(file: Path | None, env: Mapping[str, str]) -> Path | None:
         file = Path(env["WORKER_CONFIG"])
     if file is None:
         implied = Path("config.toml")
-        return implied if implied.is_file() else None
-    if not file.is_file():
-        raise ConfigError(f"the configuration file {file} does not exist")
+        with suppress(PermissionError):  # in a folder that is shut to us, as after `sudo -u`, there is none for us
+            return implied if implied.is_file() else None
+        return None
+    with suppress(OSError):  # reading it says why
+        if not file.is_file():
+            raise ConfigError(f"the configuration file {file} does not exist")
     return file
 
 
@@ -374,6 +389,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {e}") from e
     except OSError as e:
         raise ConfigError(f"{path} cannot be read: {e.strerror}") from e
+
+
+def _require_several(tree: Mapping[str, Any], name: str, path: Path | None) -> None:
+    """Refuse a table in single brackets where there may be several."""
+    found: Any = tree
+    for key in name.split("."):
+        found = cast("dict[str, Any]", found).get(key) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        raise ConfigError(f"{path}: {name}: there may be several of it: write [[{name}]], in double brackets")
 
 
 def _from_environment(env: Mapping[str, str]) -> Iterator[tuple[str, tuple[str | int, ...], Any]]:
@@ -445,5 +469,7 @@ def _explain(error: ValidationError, origin: dict[tuple[str | int, ...], str], p
             text = "is not a known key"
         elif problem["type"] == "missing":
             text = "is missing"
+        elif problem["type"] == "model_type":
+            text = f"must be one table: write [{name}], in single brackets"
         near = (v for k, v in origin.items() if k[: len(keys)] == keys or keys[: len(k)] == k)
         yield f"{origin.get(keys) or path or next(near, 'configuration')}: {name}: {text}"

@@ -15,7 +15,8 @@ WorkerError                      the base; its exit_code is the process's
 ├── DatabaseError           5    unreachable, or not as it should be
 │   ├── TransientDatabaseError   a deadlock or a lock timeout: the same transaction may succeed when run again
 │   ├── DatabaseAwayError        no connection
-│   ├── DatabaseUnusableError    it is there and does not work: read-only, full, shut to us, not UTF-8
+│   ├── DatabaseUnusableError    it is there and does not work: read-only, full, shut to us
+│   │   ├── DatabaseEncodingError it cannot hold every text
 │   │   └── BatchRefusedError    it takes nothing of a batch, for a reason that lies in no record
 │   ├── NewerSchemaError         a schema that this program does not know
 │   └── NoSchemaError            there are no tables of ours yet
@@ -125,6 +126,20 @@ class DatabaseAwayError(DatabaseError):
 
 class DatabaseUnusableError(DatabaseError):
     """PostgreSQL is there and does not do what it should; the text says what to do."""
+
+
+class DatabaseEncodingError(DatabaseUnusableError):
+    """The database is not one of UTF-8, so that there are texts it cannot hold."""
+
+    remedy = (
+        "make another one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and name it in database.url "
+        "(WORKER_DATABASE_URL)"
+    )
+
+    def __init__(self, encoding: str) -> None:
+        """Say it of a database of this encoding, as PostgreSQL names it."""
+        self.what = f"the database's encoding is {encoding}, which cannot hold every text"
+        super().__init__(f"{self.what}: {self.remedy}")
 
 
 class BatchRefusedError(DatabaseUnusableError):

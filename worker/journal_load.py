@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from worker import __version__, decode
-from worker.errors import JournalError, UpstreamAnswerError
+from worker.errors import BatchRefusedError, JournalError, UpstreamAnswerError
 from worker.fetch import PassContext
 from worker.journal import UNREAD, JournalEntry
 from worker.load import Batch, Loader
@@ -25,7 +25,8 @@ NOTHING = Batch(decode.Decoded(records=[], bad=[]), [], [])
 class JournalLoader:
     """Loads what one proxy's journal holds: an entry goes once its records are committed.
 
-    What cannot be read whole is loaded as far as it can be, and stays.
+    What cannot be read whole is loaded as far as it can be, and stays; so does what PostgreSQL takes nothing of, and
+    neither keeps back what came after it.
     """
 
     def __init__(self, loader: Loader, context: PassContext, *, asking: bool, loaded: Callable[[], None]) -> None:
@@ -42,6 +43,7 @@ class JournalLoader:
         self._asking = asking
         self._loaded = loaded
         self._begun: set[str] = set()
+        self._refused: set[str] = set()
 
     def load(self) -> bool:
         """Load what is there and has not been begun in this pass; return whether there was anything."""
@@ -82,7 +84,7 @@ class JournalLoader:
                 if self._asking:
                     self._loader.refresh_on_miss(self._context.source, decoded.records)
                 batch = self._loader.prepare(decoded)
-                loading.begin(partial(self._loader.commit, f"{name}:{n}" if n else name, batch, self._context.result))
+                loading.begin(partial(self._commit, entry, f"{name}:{n}" if n else name, batch))
                 complete, fault = complete and decoded.complete, fault or decoded.fault
                 ends_early = ends_early or (found.whole and decoded.breaks_off)
                 self._context.beat()
@@ -90,8 +92,22 @@ class JournalLoader:
         stays = not (complete or ends_early)  # what ends early has no more in it
         loading.begin(partial(self._conclude, entry, fault, lost=lost, stays=stays))
 
+    def _commit(self, entry: JournalEntry, name: str, batch: Batch) -> None:
+        result = self._context.result
+        try:
+            self._loader.commit(name, batch, result)
+        except BatchRefusedError as e:
+            log.error("batch.refused", file=str(entry.path), reason=str(e))  # noqa: TRY400  # the sentence says it all
+            if not self._refused:  # the others seldom say anything else
+                result.failed(e)
+            self._refused.add(entry.entry_id)
+            result.refused = len(self._refused)
+
     def _conclude(self, entry: JournalEntry, fault: str, *, lost: bool, stays: bool) -> None:
         """Count what may be lost of an answer, and let its file go, or keep it where there is more in it."""
+        if entry.entry_id in self._refused:
+            self._loaded()
+            return
         if lost:
             self._loader.commit(f"{entry.entry_id}:loss", NOTHING, self._context.result, possible_loss=1)
             self._context.result.possible_loss += not entry.broken_off  # that was counted when it happened

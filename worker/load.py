@@ -23,7 +23,7 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, dataset, decode, directory, price, register, rollup, roster, store, tariff, tokens
+from worker import database, dataset, decode, directory, price, probe, register, rollup, roster, store, tariff, tokens
 from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Channel, Directory
 from worker.errors import (
@@ -54,6 +54,10 @@ PARTITION_AHEAD = timedelta(days=3)
 
 ALIKE = 10
 """So many records, and no other, of one batch may be at fault in the same words."""
+ALL_REFUSED = (
+    "The records stay where they are, and every pass tries again. Look into the server's log and for what was changed "
+    "in the schema; if there is nothing, update the worker, or report this as a fault of it."
+)
 KNOWN_MAX = 1 << 15
 NO_DIMENSION = register.Dimension(0, 0, "", "", "", "", "")
 
@@ -81,6 +85,8 @@ class PassResult(msgspec.Struct, kw_only=True):
     replayed: int = 0
     """Journal entries that turned out to be loaded already."""
     statistics_enabled: bool | None = None
+    refused: int = 0
+    """Journal entries that PostgreSQL takes nothing of though no record is at fault: they stay."""
     journal_entries: int = 0
     journal_bytes: int = 0
     error: str | None = None
@@ -217,13 +223,16 @@ class Loader:
         A record that PostgreSQL refuses is set aside with what it says of it; one that was released stays there.
 
         Raises:
-            BatchRefusedError: it refuses each of many records in the same words. Nothing is set aside then.
+            BatchRefusedError: it refuses a record that holds nothing, too, or each of many in the same words. Nothing
+                is set aside then.
         """
         refused = self._refusal(entry_id, batch, result, released, possible_loss)
         if not refused:
             return
         records = len(batch.decoded.records)
         log.warning("record.refused", records=records, reason=refused)
+        if anyway := self._refuses_anything(batch.decoded):
+            raise BatchRefusedError(f"a record that holds nothing is refused, too: {anyway}. {ALL_REFUSED}")
         if released:
             result.pulled += records
             result.quarantined += records
@@ -231,15 +240,19 @@ class Loader:
         alone = self._refused_alone(entry_id, batch.decoded, refused, result)
         if len(alone) == records > ALIKE and len({reason for _, _, reason in alone}) == 1:
             raise BatchRefusedError(
-                f"each of {records} records is refused alike, so that none of them is at fault: {refused}. They stay "
-                "where they are, and every pass tries again. Look into the server's log and for what was changed in "
-                "the schema; if there is nothing, update the worker, or report this as a fault of it."
+                f"each of {records} records is refused alike, so that none of them is at fault: {refused}. "
+                f"{ALL_REFUSED}"
             )
         for name, part, reason in alone:
             bad = [*part.bad, *(decode.refused(record, reason) for record in part.records)]
             aside = self.prepare(decode.Decoded(records=[], bad=bad, marks=part.marks))
             if refused := self._refusal(f"{name}.0", aside, result):
                 raise BatchRefusedError(f"what was set aside cannot be kept either: {refused}")
+
+    def _refuses_anything(self, decoded: decode.Decoded) -> str:
+        """Return in which words PostgreSQL refuses whatever comes at the time of these records; or nothing."""
+        at = _instant(decoded.records[0].occurred_at_ns) if decoded.records else now()
+        return probe.refusal(self.engine, probe.Place(self.upstream_id, self.zone, self.keyring), at)
 
     def _refused_alone(
         self, name: str, decoded: decode.Decoded, reason: str, result: PassResult

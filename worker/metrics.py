@@ -41,8 +41,14 @@ class Metrics:
         )  # fmt: skip
         self.last_success = self._gauge("last_success_timestamp_seconds", "When the last pass without an error ended.")
         self.newest_record = self._gauge("newest_record_timestamp_seconds", "When the newest record began.")
+        self.future_record = self._gauge(
+            "future_record_timestamp_seconds", "When the latest record begins that is from the future; 0 without one."
+        )
         self.journal_bytes = self._gauge("journal_bytes", "Bytes that wait on disk for the database.")
         self.journal_entries = self._gauge("journal_entries", "Payloads that wait on disk for the database.")
+        self.journal_refused = self._gauge(
+            "journal_refused_entries", "Payloads that PostgreSQL took nothing of in the last pass, no record at fault."
+        )
         self.journal_limit = self._gauge("journal_limit_bytes", "Bytes at which pulling stops.")
         self.poll_gap = self._gauge("poll_gap_seconds", "Seconds between the last two times the proxy was emptied.")
         self.retention = self._gauge("retention_seconds", "For how long the proxy keeps what nobody has fetched.")
@@ -82,5 +88,6 @@ class Metrics:
         self.pass_seconds.labels(name).observe(seconds)
         self.journal_bytes.labels(name).set(result.journal_bytes)
         self.journal_entries.labels(name).set(result.journal_entries)
+        self.journal_refused.labels(name).set(result.refused)
         if result.statistics_enabled is not None:
             self.statistics.labels(name).set(result.statistics_enabled)

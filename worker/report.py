@@ -162,6 +162,26 @@ def count_records(engine: Engine, asked: Asked) -> int:
         return int(_rows(connection, COUNT_RECORDS, counting)[0]["records"])
 
 
+SELECT_FUTURE = """
+SELECT
+    max(future_record_at) AS at,
+    (now() AT TIME ZONE coalesce(%(timezone)s::text, usage_api.v1_zone()))::date + 1 AS day
+FROM usage_api.v1_freshness
+WHERE %(upstream)s::text IS NULL OR upstream = %(upstream)s
+"""
+
+
+def left_to_come(engine: Engine, asked: Asked) -> tuple[datetime, date] | None:
+    """Return the time of the latest record from the future that `records` leaves out, and by which day it is asked for.
+
+    None where there is none, or where it is asked for.
+    """
+    with database.transaction(engine) as connection:
+        row = _rows(connection, SELECT_FUTURE, asdict(asked))[0]
+    asked_for = asked.until is not None or (asked.since is not None and asked.since >= row["day"])
+    return None if row["at"] is None or asked_for else (row["at"], row["day"])
+
+
 def _check(what: str, family: Family, asked: Asked) -> None:
     for name, value in asdict(asked).items():
         if value is not None and name not in family.takes:
@@ -285,15 +305,18 @@ DASHBOARD = """
 SELECT * FROM usage_api.v1_dashboard(
     %(client_key)s, coalesce(%(at)s::timestamptz, now()), %(zone)s, of_upstream => %(upstream)s)
 """
+# Those from the future stand last: a page of them comes where it is asked for by a first day that is still to come.
 RECORDS = """
 SELECT * FROM usage_api.v1_find_records(
-    %(search)s, %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    %(search)s, %(since)s, coalesce(%(until)s::timestamptz, CASE WHEN %(since)s::timestamptz > now() THEN NULL
+        ELSE now() + interval '15 minutes' END), of_upstream => %(upstream)s, of_channel => %(channel)s,
     of_client_key => %(client_key)s, of_model => %(model)s, of_outcome => %(outcome)s,
     page_size => %(limit)s, before_at => %(before_at)s, before_id => %(before_id)s)
 """
 COUNT_RECORDS = """
 SELECT records FROM usage_api.v1_count_records(
-    %(search)s, %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s,
+    %(search)s, %(since)s, coalesce(%(until)s::timestamptz, CASE WHEN %(since)s::timestamptz > now() THEN NULL
+        ELSE now() + interval '15 minutes' END), of_upstream => %(upstream)s, of_channel => %(channel)s,
     of_client_key => %(client_key)s, of_model => %(model)s, of_outcome => %(outcome)s)
 """
 FALLBACKS = """

@@ -96,7 +96,7 @@ def report_command(
     """Print usage figures."""
     from zoneinfo import available_timezones
 
-    from worker import database, report
+    from worker import database, report, show
     from worker.report_print import page_of, print_figures
 
     if timezone is not None and timezone not in available_timezones():
@@ -111,10 +111,13 @@ def report_command(
     )  # fmt: skip
     with database.opened(state.configured()) as engine:
         found = report.figures(engine, what.value, asked)
-        page = ""
-        if what is What.RECORDS and found.rows and style is Format.TABLE and not as_json:
-            page = page_of(found, report.count_records(engine, asked))
+        page, future = "", None
+        if what is What.RECORDS and style is Format.TABLE and not as_json:
+            page = page_of(found, report.count_records(engine, asked)) if found.rows else ""
+            future = report.left_to_come(engine, asked)
     print_figures(found, Format.JSON if as_json else style, page)
+    if future is not None:
+        show.say(f"records from the future, up to {future[0]:%Y-%m-%d}, are left out: --since {future[1]} shows them")
 
 
 def _instant(option: str, value: str | None) -> datetime | None:

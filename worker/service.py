@@ -235,14 +235,18 @@ class Shift:
             self._metrics.poll_gap.labels(result.upstream).set(rest.gap_s())
         if result.error is None:
             self._metrics.last_success.labels(result.upstream).set(now().timestamp())
-        if result.inserted:
+        if result.inserted or result.error is None:
             with suppress(DatabaseError):  # away since the pass: the next one tells it
                 self._note_newest(result.upstream)
 
     def _note_newest(self, upstream: str) -> None:
         for row in report.freshness(self._engine):
-            if row["upstream"] == upstream and row["newest_record_at"] is not None:
-                self._metrics.newest_record.labels(upstream).set(row["newest_record_at"].timestamp())
+            if row["upstream"] != upstream:
+                continue
+            newest, future = row["newest_record_at"], row["future_record_at"]
+            if newest is not None:
+                self._metrics.newest_record.labels(upstream).set(newest.timestamp())
+            self._metrics.future_record.labels(upstream).set(future.timestamp() if future is not None else 0)
 
     def _kept(self, work: Callable[[], None]) -> Callable[[], None]:
         """Return housekeeping that one worker of a database does, and the others leave to it.

@@ -14,7 +14,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from worker.errors import DatabaseUnusableError
+from worker.errors import DatabaseEncodingError
 
 T = TypeVar("T")
 GRACE_S = 5.0
@@ -140,7 +140,7 @@ def begin(connection: psycopg.Connection[tuple[Any, ...]], deadlines: Deadlines)
     """Begin a transaction that goes by these deadlines, and by what the program relies on.
 
     Raises:
-        DatabaseUnusableError: the database cannot hold every text there is.
+        DatabaseEncodingError: the database cannot hold every text there is.
     """
     if isinstance(connection, Connection):
         connection.answer_s = deadlines.answer_s
@@ -150,10 +150,7 @@ def begin(connection: psycopg.Connection[tuple[Any, ...]], deadlines: Deadlines)
     names = {"lock": deadlines.lock_s, "statement": deadlines.statement_s, "idle": deadlines.idle_s}
     row = connection.execute(settings, {name: f"{seconds}s" for name, seconds in names.items()}).fetchone()
     if row is not None and row[0] != "UTF8":
-        raise DatabaseUnusableError(
-            f"the database's encoding is {row[0]}, which cannot hold every text: make another one with "
-            "CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and name it in database.url"
-        )
+        raise DatabaseEncodingError(str(row[0]))
 
 
 def end(connection: psycopg.Connection[tuple[Any, ...]]) -> None:

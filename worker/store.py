@@ -58,6 +58,14 @@ FIRST_COST = Row._fields.index("cost_pico_usd")
 """Where the four costs of a row begin, and behind them what they come from."""
 
 
+def plain(at: datetime, dimension_id: int, origin_id: int, event_key: bytes) -> Row:
+    """Return a record that holds nothing which PostgreSQL could refuse."""
+    return Row(
+        at, None, None, *(0 for _ in range(10)), dimension_id, origin_id, None, event_key, "none", "", "", "", "", None,
+        *(None for _ in range(5)), estimated=False,
+    )  # fmt: skip
+
+
 class Aside(NamedTuple):
     """A record that is set aside: `payload` no longer holds a secret."""
 

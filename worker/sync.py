@@ -29,6 +29,7 @@ from worker.config import Config, Upstream
 from worker.errors import (
     BusyError,
     ConfigError,
+    DatabaseAwayError,
     DatabaseError,
     InternalError,
     JournalError,
@@ -44,6 +45,7 @@ from worker.load import Loader, PassResult, now, open_loader, run
 from worker.overlap import Overlap
 from worker.pass_state import PassState
 from worker.refusal import Refusals
+from worker.session import SHORT
 from worker.source import SNAPSHOT, NotFoundError, Source, management_off
 from worker.trust import trust
 
@@ -135,6 +137,8 @@ class Station:
         if state.not_loaded is not None and result.journal_entries:
             remedy = "bring the database back; a pass loads them"
             log.warning("journal.waiting", entries=result.journal_entries, bytes=result.journal_bytes, remedy=remedy)
+        if state.not_loaded is not None:  # a pass that could be noted has been logged then
+            _log_pass(result)
         if not ours:
             raise BusyError(f"another worker holds the upstream {self.upstream.name!r}; this one stands by")
         return concluded(result)
@@ -351,22 +355,33 @@ def _not_offered(context: PassContext, error: NotFoundError) -> UpstreamError:
 def noted(loader: Loader, journal: Journal | None, result: PassResult, work: Callable[[], None]) -> None:
     """Do the work of a pass between the entry of its sync_run row and that row's last words.
 
-    A DatabaseError passes through, since then nothing can be noted; the row stays open.
+    A DatabaseError passes through. It is noted where the database is well enough for that; otherwise the row stays
+    open.
     """
     started_at = now()
     loader.run_id = run(loader.engine, lambda c: store.begin_run(c, loader.upstream_id, result.kind, started_at))
     with structlog.contextvars.bound_contextvars(run_id=loader.run_id, upstream=result.upstream):
         try:
             work()
-        except DatabaseError:
+        except DatabaseAwayError:
+            raise
+        except DatabaseError as e:
+            with suppress(DatabaseError):
+                _finish(loader, journal, result, str(e))
             raise
         except WorkerError as e:
             result.failed(e)
-        if journal is not None:
-            result.journal_entries, result.journal_bytes = journal.backlog()
-        figures = {**msgspec.structs.asdict(result), "run_id": loader.run_id, "finished_at": now()}
-        run(loader.engine, lambda c: store.finish_run(c, figures))
+        _finish(loader, journal, result, "")
         _log_pass(result)
+
+
+def _finish(loader: Loader, journal: Journal | None, result: PassResult, more: str) -> None:
+    """Note what a pass came to, and `more` that went wrong."""
+    if journal is not None:
+        result.journal_entries, result.journal_bytes = journal.backlog()
+    error = "; ".join(filter(None, (result.error, more))) or None
+    figures = {**msgspec.structs.asdict(result), "error": error, "run_id": loader.run_id, "finished_at": now()}
+    run(loader.engine, lambda c: store.finish_run(c, figures), SHORT)
 
 
 def _log_pass(result: PassResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def _bad(upstream: Upstream, key: str, what: str) -> ConfigError:
 
 
 def _path(file: str) -> str:
-    return str(Path(file).expanduser()) if file else ""
+    return os.path.expanduser(file)  # noqa: PTH111  # which leaves it as it is where there is no home folder
 
 
 def distrust(error: BaseException) -> str | None:

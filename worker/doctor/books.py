@@ -17,7 +17,7 @@ from worker import database
 from worker.config import Config
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
 from worker.embedded import find_bindir
-from worker.errors import ConfigError, DatabaseError, NewerSchemaError
+from worker.errors import ConfigError, DatabaseEncodingError, DatabaseError, NewerSchemaError
 from worker.load import PARTITION_AHEAD, now
 
 POSTGRES_OLDEST = 150000
@@ -64,6 +64,8 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
                 return [_to_be_made(config)], None
             engine = stack.enter_context(database.opened(config))
             server = _server(engine)
+        except DatabaseEncodingError as e:
+            return [error("database_encoding", DatabaseError, e.what, f"{e.remedy[0].upper()}{e.remedy[1:]}.")], None
         except DatabaseError as e:
             return [_away(e)], None
         try:
@@ -75,7 +77,7 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
 def _looked_into(
     engine: Engine, server: Server, config: Config, interval_s: float
 ) -> tuple[list[Finding], dict[str, Book] | None]:
-    findings = [_answers(server), _server_version(server), _database_clock(server)]
+    findings = [_answers(server), _server_version(server), _database_encoding(), _database_clock(server)]
     findings += (schema := _schema(engine))
     if _without_schema(engine) or any(found.level == "error" for found in schema):
         return findings, None
@@ -140,6 +142,11 @@ def _server_version(server: Server) -> Finding:
     if server.version_number < POSTGRES_OLDEST:
         return error("server_version", DatabaseError, what, "Update the server to version 15 or newer.")
     return ok("server_version", what)
+
+
+def _database_encoding() -> Finding:
+    """Say what every transaction has made sure of by now."""
+    return ok("database_encoding", "it is UTF8, which holds every text")
 
 
 def _database_clock(server: Server) -> Finding:
