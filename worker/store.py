@@ -61,8 +61,8 @@ FIRST_COST = Row._fields.index("cost_pico_usd")
 def plain(at: datetime, dimension_id: int, origin_id: int, event_key: bytes) -> Row:
     """Return a record that holds nothing which PostgreSQL could refuse."""
     return Row(
-        at, None, None, *(0 for _ in range(10)), dimension_id, origin_id, None, event_key, "none", "", "", "", "", None,
-        *(None for _ in range(5)), estimated=False,
+        at, None, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, dimension_id, origin_id, None, event_key, "none",
+        "", "", "", "", None, None, None, None, None, None, estimated=False,
     )  # fmt: skip
 
 
