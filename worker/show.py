@@ -125,18 +125,19 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     *notes: str,
+    keys: Sequence[str] = (),
     bar: str = "",
     spare: Sequence[str] = (),
 ) -> None:
     """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out.
 
     Where there is room, the column `bar` is drawn as well, beside its numbers. Where there is too little, the columns
-    `spare` go after those of LEAST_MISSED.
+    `spare` go after those of LEAST_MISSED; `keys`, by which rows are told apart, stay and fold.
     """
     out = console()
     cells = {name: [_brief(name, row) for row in rows] for name in columns}
     shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
-    fitting = _fitting(shown, cells, out.width, (*LEAST_MISSED, *spare))
+    fitting = _fitting(shown, cells, out.width, [name for name in (*LEAST_MISSED, *spare) if name not in keys])
     if len(fitting) < len(shown):
         left_out = ", ".join(heading(name) for name in shown if name not in fitting)
         notes = (*notes, f"a wider terminal also shows: {left_out}")
@@ -163,10 +164,10 @@ def table(
     _note(*notes)
 
 
-def calendar(title: str, values: Mapping[date, int], most: int, *notes: str) -> None:
+def calendar(title: str, values: Mapping[date, int], *notes: str) -> None:
     """Print what was counted on each of some days, as shades of a calendar."""
     out = console()
-    lines, shown, weeks = charts.calendar(values, most, out.width)
+    lines, shown, weeks = charts.calendar(values, out.width)
     for line in (Text(safe_text.sentence(title), "bold"), *lines, charts.legend()):
         out.print(line)
     if shown < weeks:
@@ -271,7 +272,7 @@ def cell(value: Any, name: str = "") -> str:
 def _number(value: Decimal | float, decimals: int) -> str:
     """Return a number with so many decimals; one that is too small for them does not read as nothing."""
     shown, least = f"{value:,.{decimals}f}", f"{10**-decimals:.{decimals}f}"
-    return f"<{least}" if 0 < value and not float(shown.replace(",", "")) else shown
+    return f"<{least}" if value > 0 and not float(shown.replace(",", "")) else shown
 
 
 def _instant(value: datetime, name: str) -> str:
