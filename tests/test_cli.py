@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -17,9 +18,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support import KEY, RENDERINGS, Books, calls, plain_environment, proxy, utc, worker
+from support import KEY, QUICK, RENDERINGS, Books, calls, plain_environment, proxy, utc, wait_until, worker
+from typer.main import get_command
 
-from worker import __version__, database, report, traffic
+from worker import __version__, cli, database, report, traffic
 
 SYNC = ("sync", "--once", "--json")
 DEAD = "postgresql://somebody:EXAMPLE-db-password@/nowhere?host=/nonexistent"
@@ -189,6 +191,58 @@ def test_a_database_that_is_not_there_is_exit_5_for_every_command_and_its_passwo
         assert (finished.code, finished.stdout) == (5, ""), command
         assert "EXAMPLE-db-password" not in finished.stderr
         assert "/nonexistent" in finished.stderr
+
+
+WITHOUT_A_DATABASE = [
+    ["status"], ["report", "channels"], ["report", "daily", "--json"], ["verify"], ["rebuild"], ["maintain"],
+    ["migrate"], ["migrate", "--check"], ["migrate", "--unless-away"], ["resolve"], ["reprice"], ["prices", "list"],
+    ["prices", "set", "x", "--input", "1"], ["prices", "drop", "1"], ["prices", "sync"], ["prices", "unpriced"],
+    ["channels", "list"], ["channels", "show", "x"], ["channels", "rename", "x", "y"], ["channels", "link", "x", "y"],
+    ["channels", "set-rate", "x", "1"], ["keys", "list"], ["keys", "rename", "x", "y"], ["quarantine", "list"],
+    ["quarantine", "show", "1"], ["quarantine", "retry"], ["quarantine", "drop", "1"], ["import", "usage.json"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WITHOUT_A_DATABASE, ids=" ".join)
+def test_where_no_database_is_configured_nothing_makes_one_but_a_pass(tmp_path, command):
+    data, work = tmp_path / "data", tmp_path / "work"
+    work.mkdir()
+    (work / "usage.json").write_text("[]")
+    environment = {
+        "WORKER_DATA_DIR": str(data),
+        "WORKER_UPSTREAM_URL": "http://127.0.0.1:1",
+        "WORKER_UPSTREAM_KEY": "k",
+    }
+    finished = without_traceback(worker(command, environment, work))
+    assert (finished.code, finished.stdout) == (3, "")
+    assert "WORKER_DATABASE_URL" in finished.stderr
+    assert str(data) in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+    assert not data.exists()
+
+
+def test_every_command_that_needs_a_database_is_asked_for_without_one():
+    asked = {" ".join(command) for command in WITHOUT_A_DATABASE}
+    for words in leaves(get_command(cli.app)):
+        if words not in {("sync",), ("run",), ("demo",), ("doctor",), ("config", "show"), ("config", "check")}:
+            assert any(f"{one} ".startswith(" ".join(words) + " ") for one in asked), words
+
+
+def leaves(command, way=()):
+    below = getattr(command, "commands", None)
+    if below is None:
+        return {way}
+    return set().union(*(leaves(inner, (*way, name)) for name, inner in below.items()))
+
+
+def test_sync_without_once_says_that_it_is_a_service_and_how_to_have_one_pass(books):
+    with proxy("queue", calls(10)) as simulator, books.starting(simulator, "sync", **QUICK) as process:
+        wait_until(lambda: books.records() == 10, "a pass")
+        os.kill(process.pid, signal.SIGTERM)
+        finished = process.wait()
+    assert (finished.code, finished.stdout) == (0, "")
+    assert finished.stderr.startswith("worker: without --once this is `worker run`: a service")
+    assert "--once does one pass" in finished.stderr.splitlines()[0]
 
 
 def test_a_database_without_tables_is_exit_5_and_says_what_to_do(empty_database_url, tmp_path):

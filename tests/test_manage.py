@@ -101,7 +101,11 @@ def test_a_channel_is_shown_with_its_names_and_credentials(filled, which):
     run(filled, "channels", "rename", "OpenRouter", "Team A")
     number = number_of(filled, "Team A")
     said = {"name": "OpenRouter", "number": str(number), "label": "Team A"}[which]
-    shown = run(filled, "channels", "show", said).json
+    shown = run(filled, "channels", "show", said, "--json").json
+    table = run(filled, "channels", "show", said).stdout
+    for words in ("Team A", "OpenRouter", "operator", "a91baaa28e621b1d", "67a86daef1a2e2b2"):
+        assert words in table
+    assert "{" not in table
     assert set(shown) == CHANNEL_FIELDS | {"names", "credentials"}
     assert (shown["channel_id"], shown["channel"], shown["configured_name"]) == (number, "Team A", "OpenRouter")
     assert [(each["name"], each["given_by"]) for each in shown["names"]] == [
@@ -130,7 +134,7 @@ def test_a_label_goes_for_past_and_future_and_empty_takes_it_away(filled):
     assert "Team A · 研究" in run(filled, "report", "channels").stdout
     assert run(filled, "channels", "rename", "Team A · 研究", "").stdout.endswith("-> OpenRouter\n")
     filled.require_exactly(calls(600))
-    names = run(filled, "channels", "show", "OpenRouter").json["names"]
+    names = run(filled, "channels", "show", "OpenRouter", "--json").json["names"]
     assert [each["name"] for each in names] == ["OpenRouter", "Team A · 研究", "OpenRouter"]
 
 
@@ -141,7 +145,7 @@ def test_two_channels_of_one_label_stay_apart_and_are_told_apart_by_number(fille
     numbers = [str(n) for (n,) in filled.ask("SELECT channel_id FROM usage_api.v1_channels WHERE channel = 'Relays'")]
     assert "several channels are 'Relays'" in said
     assert all(f"{number} (default: Relays)" in said for number in numbers)
-    names = {run(filled, "channels", "show", number).json["configured_name"] for number in numbers}
+    names = {run(filled, "channels", "show", number, "--json").json["configured_name"] for number in numbers}
     assert names == {"OpenRouter", "local-vllm"}
     filled.balance()
 
@@ -165,7 +169,7 @@ def test_a_name_in_two_proxies_needs_the_proxy(filled):
 def test_a_number_means_the_channel_of_that_number_whatever_others_are_called(filled):
     number = number_of(filled, "OpenRouter")
     run(filled, "channels", "rename", "local-vllm", str(number))
-    assert run(filled, "channels", "show", str(number)).json["configured_name"] == "OpenRouter"
+    assert run(filled, "channels", "show", str(number), "--json").json["configured_name"] == "OpenRouter"
 
 
 def test_a_channel_that_is_not_there_is_an_error_that_says_where_to_look(filled):
@@ -189,7 +193,7 @@ def test_linked_channels_are_one_from_then_on(filled):
     booked = dict(filled.ask(OF_CHANNEL))
     assert "OpenRouter" not in booked
     assert booked["local-vllm"] == moved + sum(call.channel == "local-vllm" for call in calls(400))
-    shown = run(filled, "channels", "show", "OpenRouter").json
+    shown = run(filled, "channels", "show", "OpenRouter", "--json").json
     assert shown["linked_to"] == number_of(filled, "local-vllm")
     assert run(filled, "channels", "link", "OpenRouter", "local-vllm").stdout.endswith("0 records moved\n")
     assert "itself" in sentence(run(filled, "channels", "link", "local-vllm", "OpenRouter", code=2))
@@ -204,7 +208,7 @@ def test_a_rate_is_stored_exactly(filled):
         rates = dict(filled.ask("SELECT channel, rate_multiplier FROM usage_api.v1_channels"))
         assert rates.pop("OpenRouter") == Decimal(rate)
         assert set(rates.values()) == {Decimal(1)}
-        assert run(filled, "channels", "show", "OpenRouter").json["rate_multiplier"] == float(rate)
+        assert run(filled, "channels", "show", "OpenRouter", "--json").json["rate_multiplier"] == float(rate)
 
 
 def test_what_is_no_rate_is_refused_and_changes_nothing(filled):

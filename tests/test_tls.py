@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import ssl
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from worker import doctor
 from worker.config import Database, Upstream, load
 from worker.errors import ConfigError, UpstreamUnreachable, UpstreamUntrusted
 from worker.simulator import Simulator
-from worker.source import Source
+from worker.source import TRIES, Source
 from worker.sync import Station
 from worker.trust import trust
 
@@ -330,3 +332,24 @@ def test_a_port_that_speaks_no_tls_is_unreachable(files):
                 asks.statistics_enabled()
             assert type(failed.value) is UpstreamUnreachable
         assert [path for _, path, _ in simulator.requests] == []
+    assert str(failed.value) == (
+        "usage-statistics-enabled: no TLS is spoken at this port: begin upstream.url with http://, "
+        "or name the port for https"
+    )
+
+
+def test_what_openssl_says_of_its_own_inside_is_left_out(files):
+    with socket.create_server((HOST, 0)) as server, ThreadPoolExecutor(1) as pool:
+
+        def close_at_hello():
+            for _ in range(TRIES):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1 << 16)
+
+        pool.submit(close_at_hello)
+        url = f"https://{HOST}:{server.getsockname()[1]}"
+        with Source(Upstream(url=url, key=KEY, timeout_s=5)) as asks, pytest.raises(UpstreamUnreachable) as failed:
+            asks.statistics_enabled()
+    assert "_ssl.c" not in str(failed.value)
+    assert "[SSL" not in str(failed.value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 
 from rich.text import Text
@@ -30,17 +31,20 @@ def bar(value: float, most: float, width: int) -> str:
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def shade(value: int, most: int) -> int:
-    """Return which of the five shades a value has: the first for nothing, the others for a quarter of `most` each."""
-    return -(-4 * value // most) if value > 0 else 0
+def shades(values: Iterable[int]) -> dict[int, int]:
+    """Return which of the five shades each value has: the first for nothing, the others for a quarter of the rest each.
+
+    A day that is far above all others takes no shade from them. Equal values have the darkest shade due to any.
+    """
+    used = sorted(value for value in values if value > 0)
+    return {0: 0} | {value: -(-4 * bisect_right(used, value) // len(used)) for value in used}
 
 
-def calendar(values: Mapping[date, int], most: int, width: int) -> tuple[list[Text], int, int]:
+def calendar(values: Mapping[date, int], width: int) -> tuple[list[Text], int, int]:
     """Draw values of consecutive days: weeks from left to right, weekdays from Monday down, months above.
 
     Args:
         values: at least one day with its value.
-        most: what the darkest shade stands for.
         width: how wide it may be. The newest weeks are shown, as many as there is room for.
 
     Returns:
@@ -52,12 +56,12 @@ def calendar(values: Mapping[date, int], most: int, width: int) -> tuple[list[Te
     cell = 2 if MARGIN + 2 * weeks <= width else 1
     shown = max(min(weeks, (width - MARGIN) // cell), 1)
     mondays = [begin + timedelta(weeks=n) for n in range(weeks - shown, weeks)]
-    lines = [_months(mondays, last, cell)]
+    lines, places = [_months(mondays, last, cell)], shades(values.values())
     for weekday, name in enumerate(WEEKDAYS):
         line = Text(name.ljust(MARGIN))
         for monday in mondays:
             value = values.get(monday + timedelta(days=weekday))
-            place = shade(value, most) if value is not None else 0
+            place = places[max(value, 0)] if value is not None else 0
             line.append(" " if value is None else SHADES[place], GREENS[place])
             line.append(" " * (cell - 1))
         line.rstrip()

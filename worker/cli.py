@@ -130,7 +130,7 @@ def sync_command(
         raise ConfigError(NO_UPSTREAM)
     results: list[PassResult] = []
     stopping = threading.Event()
-    with on_signal(stopping.set), database.opened(settings) as engine:
+    with on_signal(stopping.set), database.opened(settings, make=True) as engine:
         for one in upstreams:
             if stopping.is_set():
                 break

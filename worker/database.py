@@ -20,9 +20,8 @@ import structlog
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from worker import conninfo, head, lease, session
+from worker import conninfo, embedded, head, lease, session
 from worker.config import Config
-from worker.embedded import EmbeddedPostgres
 from worker.errors import (
     ConfigError,
     DatabaseError,
@@ -66,12 +65,17 @@ _STARTING = threading.Lock()
 
 
 @contextmanager
-def opened(config: Config) -> Generator[Engine]:
+def opened(config: Config, *, make: bool = False) -> Generator[Engine]:
     """Open the configured database, or the embedded one in the data folder where none is configured.
 
     The embedded server is shared with other processes on the same folder; the last to leave stops it.
 
+    Args:
+        config: what is configured.
+        make: whether an embedded database is made where there is none yet: by what fetches usage, and by nothing else.
+
     Raises:
+        ConfigError: no database is configured, and none is there.
         DatabaseError: there is no server to start, or it does not start.
     """
     url = config.database.url.get_secret_value()
@@ -82,7 +86,13 @@ def opened(config: Config) -> Generator[Engine]:
         finally:
             engine.dispose()
         return
-    with EmbeddedPostgres(config.data_dir / "postgres") as server:
+    folder = config.data_dir / "postgres"
+    if not make and not embedded.is_made(folder):
+        raise ConfigError(
+            f"no database is configured, and {config.data_dir} holds none: set WORKER_DATABASE_URL (database.url), or "
+            "WORKER_DATA_DIR to where a pass has made one; `worker sync` and `worker run` make one where there is none"
+        )
+    with embedded.EmbeddedPostgres(folder) as server:
         _create_database(server.dsn())
         engine = connect(server.url(EMBEDDED_NAME))
         try:

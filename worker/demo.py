@@ -58,7 +58,7 @@ def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> Non
         upstream = Upstream(name="demo", url=proxy.url, key=SecretStr(KEY))
         config = Config(data_dir=folder, upstream=(upstream,))
         show.say(f"A simulated CLIProxyAPI {proxy.version} listens on {proxy.url}; PostgreSQL starts in {folder}.")
-        with database.opened(config) as engine:
+        with database.opened(config, make=True) as engine:
             for calls in (FIRST_CALLS, MORE_CALLS):
                 show.say("", f"{calls} requests go through the proxy, then `worker sync --once`:")
                 proxy.push(traffic.generate(calls))

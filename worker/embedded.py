@@ -201,6 +201,11 @@ def _copy_wheel(package: Path, copy: Path) -> None:
     building.rename(copy)
 
 
+def is_made(base: str | Path) -> bool:
+    """Return whether there is a cluster in this folder already."""
+    return (Path(base).expanduser() / "data" / "PG_VERSION").exists()
+
+
 class EmbeddedPostgres:
     """A server in the folder `base`, shared by every process that has started it and not yet stopped it.
 

@@ -40,18 +40,25 @@ def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
 
 
 @channels_app.command("show")
-def channels_show(which: Which, upstream: UpstreamName = None) -> None:
+def channels_show(which: Which, upstream: UpstreamName = None, as_json: Json = False) -> None:
     """Print a channel with all its names and all the credentials the proxy ever listed for it."""
     from worker import database, roster, show
 
     with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        document = {
-            **channel._asdict(),
-            "names": roster.history(connection, channel.channel_id),
-            "credentials": roster.credentials_of(connection, channel.channel_id),
-        }
-    show.json_document(document)
+        linked = [c.channel for c in roster.listed(connection) if c.channel_id == channel.linked_to]
+        names = roster.history(connection, channel.channel_id)
+        credentials = roster.credentials_of(connection, channel.channel_id)
+    if as_json:
+        show.json_document({**channel._asdict(), "names": names, "credentials": credentials})
+        return
+    rate = format(channel.rate_multiplier.normalize(), "f")
+    show.facts("Channel", {**channel._asdict(), "linked_to": next(iter(linked), None), "rate_multiplier": rate})
+    show.table("Names", list(names[0]), names) if names else show.say("no name was ever noted")
+    if credentials:
+        show.table("Credentials", [name for name in credentials[0] if name != "key_digest"], credentials)
+    else:
+        show.say("the proxy has never listed a credential of it")
 
 
 @channels_app.command("rename")

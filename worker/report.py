@@ -74,6 +74,8 @@ class Family:
     columns: tuple[str, ...]
     at_a_glance: tuple[str, ...]
     """The columns that a person wants first."""
+    by: tuple[str, ...] = ()
+    """The columns that tell rows apart."""
     takes: tuple[str, ...]
     """The fields of Asked that have a meaning for it."""
     shape: Shape = "table"
@@ -101,23 +103,43 @@ class Figures:
     until: date | None
     limit: int | None
     """How many rows there are at most; None for all."""
+    at: datetime | None
+    """The instant that they are about, where they are about one."""
+    total: int | None
+    """How many rows all pages have together; None where nobody asked."""
     known: bool
     """Whether the database holds any usage at all."""
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show but zeros."""
-        counts = self.family.counts
+        return self._all_zero(self.family.counts)
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing was counted, be that shown as zeros or not at all."""
+        return self._all_zero(self.family.counts or tuple(filter(None, [self.family.bar])))
+
+    @property
+    def next(self) -> str | None:
+        """What --before names the page after this one by; None where this is the last, or there are no pages."""
+        if "before" not in self.family.takes or len(self.rows) != self.limit or len(self.rows) == self.total:
+            return None
+        last = self.rows[-1]
+        return f"{last['occurred_at']:%Y-%m-%dT%H:%M:%S.%fZ},{last['record_id']}"
+
+    def _all_zero(self, counts: tuple[str, ...]) -> bool:
         return not self.rows or (bool(counts) and not any(row[name] for row in self.rows for name in counts))
 
 
-def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
+def figures(engine: Engine, what: str, asked: Asked | None = None, *, counted: bool = False) -> Figures:
     """Return one family of figures.
 
     Args:
         engine: the database.
         what: one of FAMILIES.
         asked: which part of it; all when None.
+        counted: whether to count what all pages hold together, where the family has pages.
 
     Raises:
         UsageError: the family does not take an option, or options contradict each other, or the records that the
@@ -130,6 +152,7 @@ def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
         window = _window(connection, family, asked)
         arguments: dict[str, Any] = {
             **asdict(asked),
+            "at": window["at"],
             "zone": window["zone"],
             "hours_zone": asked.timezone or "UTC",
             "since": window["since"],
@@ -143,23 +166,12 @@ def figures(engine: Engine, what: str, asked: Asked | None = None) -> Figures:
             "before_id": asked.before and asked.before[1],
         }
         found = _rows(connection, family.query, arguments)
+        paged = counted and "before" in family.takes and bool(found)
+        total = int(_rows(connection, COUNT_RECORDS, arguments)[0]["records"]) if paged else None
     rows = [{name: _plain(row[name]) for name in family.columns} for row in found]
     return Figures(what=what, family=family, rows=rows, timezone=window["zone"], since=window["since_day"],
-                   until=window["until_day"], limit=arguments["limit"], known=window["known"])  # fmt: skip
-
-
-def count_records(engine: Engine, asked: Asked) -> int:
-    """Return how many records all pages of `records` hold together.
-
-    Raises:
-        UsageError: the window cuts hours or days whose records have been dropped.
-        DatabaseError: the database cannot be reached.
-    """
-    family = FAMILIES["records"]
-    with database.transaction(engine) as connection:
-        window = _window(connection, family, asked)
-        counting = {**asdict(asked), "since": window["since"], "until": window["until"]}
-        return int(_rows(connection, COUNT_RECORDS, counting)[0]["records"])
+                   until=window["until_day"], limit=arguments["limit"], known=window["known"], total=total,
+                   at=window["at"] if "at" in family.takes else None)  # fmt: skip
 
 
 SELECT_FUTURE = """
@@ -218,7 +230,7 @@ def _plain(value: Any) -> Any:
 # these end with today.
 SELECT_WINDOW = """
 SELECT
-    zone, since_day, until_day, until_day - since_day AS days,
+    zone, since_day, until_day, until_day - since_day AS days, coalesce(%(at)s::timestamptz, now()) AS at,
     usage_api.v1_day_begin(since_day, zone) AS since,
     usage_api.v1_day_begin(until_day, zone) AS until,
     EXISTS (SELECT FROM usage_api.v1_daily_keys) AS known
@@ -299,11 +311,11 @@ SELECT * FROM usage_api.v1_heatmap(
 """
 CALLS = """
 SELECT * FROM usage_api.v1_calls(
-    coalesce(%(at)s::timestamptz, now()), %(zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s)
+    %(at)s, %(zone)s, of_upstream => %(upstream)s, of_channel => %(channel)s)
 """
 DASHBOARD = """
 SELECT * FROM usage_api.v1_dashboard(
-    %(client_key)s, coalesce(%(at)s::timestamptz, now()), %(zone)s, of_upstream => %(upstream)s)
+    %(client_key)s, %(at)s, %(zone)s, of_upstream => %(upstream)s)
 """
 # Those from the future stand last: a page of them comes where it is asked for by a first day that is still to come.
 RECORDS = """
@@ -367,7 +379,7 @@ def _grouped(title: str, query: LiteralString, *by: str, hidden: tuple[str, ...]
     """Return the family of totals by some dimensions."""
     glance = (*(name for name in by if name not in hidden), *AT_A_GLANCE)
     return Family(title=title, query=query, columns=(*by, *TOTALS), at_a_glance=glance, takes=(*WINDOW, *FILTERS),
-                  shape="table" if by else "facts", bar="requests" if by else "", spare=SPARE)  # fmt: skip
+                  by=by, shape="table" if by else "facts", bar="requests" if by else "", spare=SPARE)  # fmt: skip
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -383,7 +395,7 @@ FAMILIES: Mapping[str, Family] = {
     "summary": _grouped("Summary", SUMMARY),
     "trend": Family(
         title="Trend", query=TREND, columns=("bucket", "label", *TOTALS), at_a_glance=("label", *AT_A_GLANCE),
-        takes=(*WINDOW, *FILTERS, "grain"), days=30, bar="requests", spare=SPARE,
+        takes=(*WINDOW, *FILTERS, "grain"), by=("label",), days=30, bar="requests", spare=SPARE,
     ),
     "heatmap": Family(
         title="Requests by day", query=HEATMAP, shape="calendar", days=365,
@@ -393,7 +405,8 @@ FAMILIES: Mapping[str, Family] = {
         at_a_glance=("day", "requests"), counts=("requests",),
     ),
     "calls": Family(
-        title="Calls", query=CALLS, takes=("at", "timezone", "upstream", "channel"), counts=(), bar="total",
+        title="Calls", query=CALLS, takes=("at", "timezone", "upstream", "channel"),
+        by=("period",), counts=(), bar="total",
         columns=("period", "since", "until", "total", "succeeded", "failed", "warmups", "cancelled"),
         at_a_glance=("period", "since", "total", "succeeded", "failed", "cancelled", "warmups"),
     ),
@@ -418,14 +431,14 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "cache-ttl": Family(
         title="How long a cache should keep what a client key sends", query=CACHE_TTL, days=7,
-        takes=(*WINDOW, "upstream", "client_key"), counts=(), bar="request_count",
+        takes=(*WINDOW, "upstream", "client_key"), by=("upstream", "client_key"), counts=(), bar="request_count",
         nothing="no client key has sent three requests in this period: there are no two gaps to judge by",
         columns=("upstream", "client_key", "request_count", "within_5_min", "within_15_min", "within_30_min",
                  "within_60_min", "over_60_min", *TTL_PERCENT, "p50_minutes", "p75_minutes", "p90_minutes",
                  "avg_minutes", "min_minutes", "max_minutes", "recommended_ttl_minutes", "reason"),
         at_a_glance=("upstream", "client_key", "request_count", *TTL_PERCENT, "p50_minutes", "p90_minutes",
                      "recommended_ttl_minutes", "reason"),
-        spare=("within_60_min_percent", "within_30_min_percent", "within_15_min_percent", "reason", "upstream",
+        spare=("within_60_min_percent", "within_30_min_percent", "within_15_min_percent", "reason",
                "over_60_min_percent", "within_5_min_percent"),
     ),
     "cache-hits": Family(
@@ -447,7 +460,7 @@ FAMILIES: Mapping[str, Family] = {
         at_a_glance=("occurred_at", "upstream", "client_key", "model", "gap_minutes"), spare=("upstream", "model"),
     ),
     "latency": Family(
-        title="Latency and time to the first token", query=LATENCY,
+        title="Latency and time to the first token", query=LATENCY, by=("name", "measure"),
         takes=(*WINDOW, "upstream", "channel", "model", "by"),
         columns=("measure", "name", "samples",
                  *(f"{share}{edge}" for share in SHARES for edge in ("_ms", "_from_ms", "_to_ms"))),

@@ -96,8 +96,8 @@ def report_command(
     """Print usage figures."""
     from zoneinfo import available_timezones
 
-    from worker import database, report, show
-    from worker.report_print import page_of, print_figures
+    from worker import database, names, report, show
+    from worker.report_print import print_figures
 
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
@@ -109,13 +109,16 @@ def report_command(
         outcome=outcome and outcome.value, search=search, grain=grain and grain.value, by=by and by.value,
         limit=limit, before=_record(before),
     )  # fmt: skip
-    with database.opened(state.configured()) as engine:
-        found = report.figures(engine, what.value, asked)
-        page, future = "", None
-        if what is What.RECORDS and style is Format.TABLE and not as_json:
-            page = page_of(found, report.count_records(engine, asked)) if found.rows else ""
+    settings = state.configured()
+    style = Format.JSON if as_json else style
+    future = None
+    with database.opened(settings) as engine:
+        found = report.figures(engine, what.value, asked, counted=style is not Format.CSV)
+        if found.known and found.blank:
+            names.require(engine, settings, upstream=upstream, channel=channel, client_key=client_key, model=model)
+        if what is What.RECORDS and style is Format.TABLE:
             future = report.left_to_come(engine, asked)
-    print_figures(found, Format.JSON if as_json else style, page)
+    print_figures(found, style)
     if future is not None:
         show.say(f"records from the future, up to {future[0]:%Y-%m-%d}, are left out: --since {future[1]} shows them")
 

@@ -68,7 +68,7 @@ class Service:
     def _shift(self, config: Config) -> Config | None:
         """Work under one configuration; return the next one, None to end."""
         with ExitStack() as stack:
-            engine = stack.enter_context(database.opened(config))
+            engine = stack.enter_context(database.opened(config, make=True))
             shift = Shift(config, engine, self._metrics)
             if config.http.port:
                 web = Web(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TextIO
+from fractions import Fraction
+from typing import Any, TextIO, cast
 
 import msgspec
 from rich import box
@@ -97,6 +98,7 @@ DECIMALS = {"_rate": 2, "_percent": 1, "_ms": 0, "_minutes": 2, "rpm": 1, "tpm":
 """How many decimals a column shows, by the end of its name; costs show four."""
 
 THOUSAND = 1000
+UNITS = ("k", "M", "G", "T")
 BAR_WIDTH, BAR_WIDTH_MIN = 20, 6
 BAR = " "
 """The name of the column of bars, which have no heading."""
@@ -125,18 +127,19 @@ def table(
     columns: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
     *notes: str,
+    keys: Sequence[str] = (),
     bar: str = "",
     spare: Sequence[str] = (),
 ) -> None:
     """Print rows as a table: token counts shortened, columns that say nothing or do not fit left out.
 
     Where there is room, the column `bar` is drawn as well, beside its numbers. Where there is too little, the columns
-    `spare` go after those of LEAST_MISSED.
+    `spare` go after those of LEAST_MISSED; `keys`, by which rows are told apart, stay and fold.
     """
     out = console()
     cells = {name: [_brief(name, row) for row in rows] for name in columns}
     shown = [name for name in columns if name not in QUIET or any(row[name] for row in rows)]
-    fitting = _fitting(shown, cells, out.width, (*LEAST_MISSED, *spare))
+    fitting = _fitting(shown, cells, out.width, [name for name in (*LEAST_MISSED, *spare) if name not in keys])
     if len(fitting) < len(shown):
         left_out = ", ".join(heading(name) for name in shown if name not in fitting)
         notes = (*notes, f"a wider terminal also shows: {left_out}")
@@ -163,10 +166,10 @@ def table(
     _note(*notes)
 
 
-def calendar(title: str, values: Mapping[date, int], most: int, *notes: str) -> None:
+def calendar(title: str, values: Mapping[date, int], *notes: str) -> None:
     """Print what was counted on each of some days, as shades of a calendar."""
     out = console()
-    lines, shown, weeks = charts.calendar(values, most, out.width)
+    lines, shown, weeks = charts.calendar(values, out.width)
     for line in (Text(safe_text.sentence(title), "bold"), *lines, charts.legend()):
         out.print(line)
     if shown < weeks:
@@ -259,13 +262,25 @@ def cell(value: Any, name: str = "") -> str:
         return "unpriced" if "cost_usd" in name else "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (Decimal, float)):
-        return f"{value:,.{_decimals(name, value)}f}"
-    return safe_text.name(str(value))
+        return _number(value, _decimals(name, value))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(one) for one in cast("Iterable[Any]", value)) or "-"
+    return _instant(value, name) if isinstance(value, datetime) else safe_text.name(str(value))
+
+
+def _number(value: Decimal | float, decimals: int) -> str:
+    """Return a number with so many decimals; one that is too small for them does not read as nothing."""
+    shown, least = f"{value:,.{decimals}f}", f"{10**-decimals:.{decimals}f}"
+    return f"<{least}" if value > 0 and not float(shown.replace(",", "")) else shown
+
+
+def _instant(value: datetime, name: str) -> str:
+    """Return an instant in its own time zone, which its offset tells; an hour without the seconds it has not."""
+    shown = value.isoformat(" ", "minutes" if name == "hour" and not value.second else "seconds")
+    return shown.replace("+00:00", "Z")
 
 
 def _decimals(name: str, value: Decimal | float) -> int:
@@ -291,12 +306,15 @@ def _brief(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _short(count: int) -> str:
-    """Return a large count in three digits and a unit, such as 3.05M."""
-    scaled, units = float(count), iter(("", "k", "M", "G", "T"))
-    unit = next(units)
-    while scaled >= THOUSAND and unit != "T":
-        scaled, unit = scaled / THOUSAND, next(units)
-    return f"{scaled:.3g}{unit}" if unit else str(count)
+    """Return a large count in three digits and a unit, such as 3.05M; beyond thousands of T with all its digits."""
+    if abs(count) < THOUSAND:
+        return str(count)
+    for power, unit in enumerate(UNITS, start=1):
+        for decimals in (2, 1, 0):
+            shown = round(Fraction(count, THOUSAND**power) * 10**decimals)
+            if abs(shown) < THOUSAND:
+                return f"{shown / 10**decimals:.{decimals}f}{unit}"
+    return f"{round(Fraction(count, THOUSAND ** len(UNITS))):,}{UNITS[-1]}"
 
 
 def _is_number(value: Any) -> bool:

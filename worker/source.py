@@ -38,7 +38,7 @@ from worker.errors import (
     UpstreamUntrusted,
 )
 from worker.json_errors import NOT_JSON
-from worker.trust import distrust, trust
+from worker.trust import distrust, no_tls, trust
 from worker.unpack import unpacked
 
 MANAGEMENT = "/v0/management"
@@ -65,6 +65,9 @@ NOT_POPPED = frozenset(
 )
 """What is answered before the queue is read. After any other status it may have been: reverse proxies give up waiting
 for the proxy in many words, and the proxy itself may fail after it has read."""
+
+OF_OPENSSL = re.compile(r"\[SSL[^\]]*\] ?| ?\(_ssl\.c:\d+\)")
+"""Where in OpenSSL an error was found, which tells nobody anything."""
 
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
@@ -427,12 +430,12 @@ def _unreachable(error: httpx.HTTPError, endpoint: str) -> UpstreamUnreachable:
     return (
         UpstreamUntrusted(untrusted, endpoint=endpoint)
         if untrusted
-        else UpstreamUnreachable(_say(error), endpoint=endpoint)
+        else UpstreamUnreachable(no_tls(error) or _say(error), endpoint=endpoint)
     )
 
 
 def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> tenacity.Retrying:
-    """Try again after these errors; one of trust does not pass by itself."""
+    """Try again after these errors; one of trust, or of TLS, does not pass by itself."""
     jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -441,7 +444,7 @@ def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> 
         return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
 
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda e: isinstance(e, kinds) and distrust(e) is None),
+        retry=tenacity.retry_if_exception(lambda e: isinstance(e, kinds) and distrust(e) is None and no_tls(e) is None),
         stop=tenacity.stop_any(tenacity.stop_after_attempt(TRIES), tenacity.stop_when_event_set(stopping)),
         wait=wait,
         sleep=tenacity.sleep_using_event(stopping),
@@ -473,7 +476,8 @@ def _excerpt(body: bytes | bytearray) -> str:
 
 
 def _say(error: httpx.HTTPError) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = OF_OPENSSL.sub("", str(error))
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _seconds(retry_after: str) -> float:

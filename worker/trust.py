@@ -18,6 +18,10 @@ NOT_TAKEN = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICA
              "HANDSHAKE_FAILURE")  # fmt: skip
 """What the other side says of the certificate we show, or do not; OpenSSL puts the protocol before it."""
 
+NOT_SPOKEN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG",
+              "UNEXPECTED_MESSAGE")  # fmt: skip
+"""What OpenSSL makes of an answer that is none of TLS."""
+
 
 def trust(upstream: Upstream) -> ssl.SSLContext:
     """Return what the proxy's certificate is believed by; to make one takes time and a megabyte, so keep it.
@@ -79,6 +83,13 @@ def distrust(error: BaseException) -> str | None:
             return f"its certificate is not trusted: {cause.verify_message.rstrip('.')}"
         if isinstance(cause, ssl.SSLError) and (cause.reason or "").endswith(NOT_TAKEN):
             return f"it does not take the client certificate, or wants one: {cause.reason}"
+    return None
+
+
+def no_tls(error: BaseException) -> str | None:
+    """Return what to do where the other side speaks no TLS at all; None where that is not what is wrong."""
+    if any(isinstance(cause, ssl.SSLError) and cause.reason in NOT_SPOKEN for cause in _causes(error)):
+        return "no TLS is spoken at this port: begin upstream.url with http://, or name the port for https"
     return None
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from worker import database
 from worker.config import Config
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
-from worker.embedded import find_bindir
+from worker.embedded import find_bindir, is_made
 from worker.errors import ConfigError, DatabaseEncodingError, DatabaseError, NewerSchemaError
 from worker.load import PARTITION_AHEAD, now
 
@@ -60,7 +60,7 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
     """Make the checks of the database; return what it holds of each upstream too, None where that cannot be read."""
     with ExitStack() as stack:
         try:
-            if not config.database.url.get_secret_value() and not _is_made(config):
+            if not config.database.url.get_secret_value() and not is_made(config.data_dir / "postgres"):
                 return [_to_be_made(config)], None
             engine = stack.enter_context(database.opened(config))
             server = _server(engine)
@@ -105,10 +105,6 @@ READ_ONLY = "SET TRANSACTION READ ONLY"
 
 
 # -- the server -------------------------------------------------------------------------------------------------
-
-
-def _is_made(config: Config) -> bool:
-    return (config.data_dir / "postgres" / "data" / "PG_VERSION").exists()
 
 
 def _to_be_made(config: Config) -> Finding:
