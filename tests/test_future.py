@@ -61,11 +61,11 @@ def test_records_from_the_future_do_not_stand_above_those_that_are(books):
     assert "2087-02-28" in told.stdout.splitlines()[-1]
     assert "5 of 5 records" in told.stdout
     assert "2087" not in "".join(told.stdout.splitlines()[:-1])
-    assert [row["occurred_at"][:4] for row in books.worker(None, "report", "records", "--json").json] == ["2026"] * 5
+    assert [row["occurred_at"][:4] for row in books.worker(None, "report", "records", "--json").data] == ["2026"] * 5
     (day,) = re.findall(r"--since (\S+) shows", told.stdout)
-    found = books.worker(None, "report", "records", "--since", day, "--json").json
+    found = books.worker(None, "report", "records", "--since", day, "--json").data
     assert [row["occurred_at"][:4] for row in found] == ["2087"] * 2
-    both = books.worker(None, "report", "records", "--until", "2088-01-01", "--json").json
+    both = books.worker(None, "report", "records", "--until", "2088-01-01", "--json").data
     assert len(both) == 7
     asked = books.worker(None, "report", "records", "--since", day)
     assert ("2 of 2 records" in asked.stdout, "left out" in asked.stdout) == (True, False)

@@ -125,7 +125,7 @@ def test_json_csv_and_terminal_show_no_cost_where_there_is_none(books):
     load(books, [failure(1), item(2)], NO_PRICES)
     for family in ("channels", "groups", "models", "keys", "endpoints", "daily", "hourly", "summary", "trend"):
         window = ("--since", "2026-11-25", "--until", "2026-11-26")
-        told = books.worker(None, "report", family, *window, "--json").json
+        told = books.worker(None, "report", family, *window, "--json").data
         assert [[row[name] for name in COSTS] for row in told] == [[None] * len(COSTS)], family
         written = books.worker(None, "report", family, *window, "--format", "csv").stdout
         assert [[row[name] for name in COSTS] for row in csv.DictReader(io.StringIO(written))] == [[""] * len(COSTS)]
@@ -276,7 +276,7 @@ def test_what_the_client_cancelled_is_in_no_error_rate_and_what_it_used_counts(b
     shown = books.worker(None, "report", "models", "--since", "2026-11-25").stdout
     assert "cancelled" in shown
     assert "75.00" in shown
-    listed = books.worker(None, "report", "records", "--outcome", "cancelled", "--since", "2026-11-25", "--json").json
+    listed = books.worker(None, "report", "records", "--outcome", "cancelled", "--since", "2026-11-25", "--json").data
     assert len(listed) == 3
     books.balance()
 

@@ -14,6 +14,7 @@ import sys
 import termios
 import uuid
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,8 @@ from zoneinfo import ZoneInfo
 
 import conftest
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy
@@ -70,7 +73,7 @@ def asked(books, what, *options):
 
 
 def rows_of(books, what, *options):
-    return asked(books, what, *options, "--json").json
+    return asked(books, what, *options, "--json").data
 
 
 # -- in every format --------------------------------------------------------------------------------------------
@@ -89,7 +92,7 @@ def test_every_family_says_the_same_as_json_as_csv_and_as_a_table(filled, what):
     rows = rows_of(filled, what, *window(what))
     assert rows
     assert [tuple(row) for row in rows] == [family.columns] * len(rows)
-    assert asked(filled, what, *window(what), "--format", "json").json == rows
+    assert asked(filled, what, *window(what), "--format", "json").data == rows
 
     table = list(csv.DictReader(io.StringIO(asked(filled, what, *window(what), "--format", "csv").stdout)))
     assert [tuple(row) for row in table] == [family.columns] * len(rows)
@@ -110,6 +113,74 @@ def test_every_family_says_the_same_as_json_as_csv_and_as_a_table(filled, what):
     if family.shape == "table":
         first = str(rows[0][family.at_a_glance[0]])
         assert first[:10] in shown
+
+
+def test_programs_are_told_which_part_of_which_figures_they_get(filled):
+    document = asked(filled, "models", *DAYS, "--timezone", "Asia/Kolkata", "--json").json
+    assert list(document) == ["report", "window", "count", "unpriced", "data"]
+    assert document["report"] == "models"
+    assert document["window"] == {"since": "2026-08-20", "until": "2026-08-23", "tz": "Asia/Kolkata"}
+    assert document["count"] == len(document["data"]) > 0
+    assert document["unpriced"] == {"requests": sum(row["unpriced_requests"] for row in document["data"])}
+    assert asked(filled, "models", "--json").json["window"] == {"since": None, "until": None, "tz": "UTC"}
+    assert asked(filled, "calls", *NOW, "--json").json["window"]["at"] == "2026-08-22T12:00:00Z"
+
+
+def test_programs_are_told_of_the_next_page(filled):
+    found, page = [], asked(filled, "records", "--limit", "300", "--json").json
+    while page["page"]["next"] is not None:
+        found += page["data"]
+        assert (page["page"]["limit"], page["page"]["total"]) == (300, len(SOME))
+        page = asked(filled, "records", "--limit", "300", "--before", page["page"]["next"], "--json").json
+    found += page["data"]
+    assert [row["record_id"] for row in found] == [
+        row["record_id"] for row in rows_of(filled, "records", "--limit", str(len(SOME)))
+    ]
+    assert asked(filled, "gaps", *DAYS, "--limit", "5", "--json").json["page"]["limit"] == 5
+    assert asked(filled, "records", "--search", "no such model", "--json").json["page"]["next"] is None
+
+
+# -- names that nobody has --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "right"),
+    [
+        ("--channel", "OpenRuoter", "OpenRouter"),
+        ("--channel", "openrouter", "OpenRouter"),
+        ("--model", "claude", "claude-"),
+        ("--upstream", "defalt", "default"),
+    ],
+)
+def test_a_name_that_nobody_has_is_exit_2_and_those_like_it_are_named(filled, option, wrong, right):
+    for style in ("table", "json", "csv"):
+        finished = filled.worker(None, "report", "channels", option, wrong, "--format", style)
+        assert (finished.code, finished.stdout) == (2, "")
+        assert repr(wrong) in finished.stderr
+        assert right in finished.stderr.partition("nearest: ")[2]
+
+
+def test_a_name_like_no_other_is_said_to_be_nobodys(filled):
+    finished = filled.worker(None, "report", "records", "--client-key", "zzzzzzzzzzzzzzzz")
+    assert finished.code == 2
+    assert "no client key is named" in finished.stderr
+    assert "nearest" not in finished.stderr
+    assert "zzzzzzzzzzzzzzzz" not in finished.stderr  # it may be the key
+
+
+def test_a_former_name_is_told_with_the_one_of_today(books):
+    with proxy("queue", calls(100)) as simulator:
+        books.sync(simulator)
+    assert books.worker(None, "channels", "rename", "OpenRouter", "Team A").code == 0
+    finished = books.worker(None, "report", "models", "--channel", "OpenRouter")
+    assert finished.code == 2
+    assert "no channel is named 'OpenRouter' any more: it is 'Team A' now" in finished.stderr
+    assert sum(row["requests"] for row in rows_of(books, "models", "--channel", "Team A")) > 0
+
+
+def test_a_name_that_is_there_without_usage_in_the_period_is_no_mistake(filled):
+    shown = asked(filled, "models", "--channel", "OpenRouter", "--since", "2026-01-01", "--until", "2026-01-02").stdout
+    assert shown == "no usage in this period\n"
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------
@@ -156,6 +227,10 @@ def test_days_and_windows_are_those_of_the_time_zone_that_is_asked_for(filled, z
     dense = rows_of(filled, "trend", *DAYS, "--timezone", zone)
     assert [row["label"] for row in dense] == [str(FIRST + timedelta(days=n)) for n in range(3)]
     assert [row["requests"] for row in dense] == [wanted[FIRST + timedelta(days=n)] for n in range(3)]
+    for what in ("hourly", "records"):
+        shown = asked(filled, what, "--timezone", zone).stdout
+        assert re.search(r"2026-08-2\d \d\d:\d\d(:\d\d)?(\+05:45|-04:00)", shown), what
+        assert f"in {zone}" in shown
     hours = rows_of(filled, "trend", *DAYS, "--timezone", zone, "--grain", "hour")
     assert len(hours) == 72
     assert {row["label"][13:] for row in hours} == {":00"}
@@ -265,7 +340,7 @@ def test_a_window_whose_records_are_gone_is_exit_2_and_says_which_can_be_asked_f
 def test_a_reader_gets_what_the_owner_gets(filled, reader, what):
     finished = filled.worker(None, "report", what, *window(what), "--json", WORKER_DATABASE_URL=reader)
     assert (finished.code, finished.stderr) == (0, "")
-    assert finished.json == rows_of(filled, what, *window(what))
+    assert finished.data == rows_of(filled, what, *window(what))
 
 
 # -- in words ---------------------------------------------------------------------------------------------------
@@ -360,6 +435,18 @@ def test_a_report_fits_the_terminal_and_says_what_it_leaves_out(filled, what, wi
         assert ("a wider terminal also shows:" in shown) == (width < 160)
 
 
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("what", ["models", "endpoints"])
+def test_rows_that_only_the_provider_tells_apart_show_it_however_narrow(books, width, what):
+    twice = [replace(call, model="shared-model", alias="shared-model") for call in calls(60)]
+    with proxy("queue", twice) as simulator:
+        books.sync(simulator)
+    assert len({row["provider"] for row in rows_of(books, what, *DAYS)}) > 1
+    shown = SGR.sub("", in_a_terminal(books, width, what, *DAYS))
+    assert "provider" in shown
+    assert max(map(cell_len, shown.split("from 2026")[0].splitlines())) <= width
+
+
 def test_a_terminal_has_colours_unless_they_are_not_wanted(filled):
     coloured = in_a_terminal(filled, 200, "heatmap", *DAYS)
     assert any(code.startswith("38;") for code in SGR.findall(coloured))
@@ -374,15 +461,15 @@ def test_a_terminal_has_colours_unless_they_are_not_wanted(filled):
 # -- the calendar and the bars ----------------------------------------------------------------------------------
 
 
-def drawn(values, most, width):
-    lines, shown, weeks = charts.calendar(values, most, width)
+def drawn(values, width):
+    lines, shown, weeks = charts.calendar(values, width)
     return [line.plain for line in lines], shown, weeks
 
 
-def test_a_calendar_has_weeks_as_columns_weekdays_as_rows_and_a_shade_for_each_quarter_of_the_most():
+def test_a_calendar_has_weeks_as_columns_weekdays_as_rows_and_a_shade_for_each_quarter():
     begin = date(2026, 1, 28)  # a Wednesday
     values = {begin + timedelta(days=n): n for n in range(9)}
-    assert drawn(values, 8, 80) == (
+    assert drawn(values, 80) == (
         [
             "    Feb",
             "Mon   ▓",
@@ -396,28 +483,46 @@ def test_a_calendar_has_weeks_as_columns_weekdays_as_rows_and_a_shade_for_each_q
         2,
         2,
     )
-    assert [charts.shade(value, 100) for value in (0, 1, 25, 26, 50, 75, 76, 100)] == [0, 1, 1, 2, 2, 3, 4, 4]
     assert charts.legend().plain == "less ·░▒▓█ more"
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=400))
+def test_days_with_usage_share_the_shades_evenly_however_far_one_is_above_the_others(values):
+    places = charts.shades([*values, 10**15])
+    assert [places[value] for value in sorted(values)] == sorted(places[value] for value in values)
+    assert all((places[value] == 0) == (value == 0) for value in values)
+    assert set(places.values()) <= set(range(5))
+    used = [value for value in (*values, 10**15) if value]
+    for shade in range(1, 5):  # equal values are of one shade; else none has more than its quarter
+        of_it = [value for value in used if places[value] == shade]
+        assert len(of_it) <= -(-len(used) // 4) + max(map(of_it.count, of_it), default=0)
+
+
+def test_one_busy_day_leaves_the_other_days_their_shades():
+    values = [*range(1, 363), 10**6]
+    assert {shade: sum(charts.shades(values)[value] == shade for value in values) for shade in range(1, 5)} == {
+        1: 90, 2: 91, 3: 91, 4: 91,
+    }  # fmt: skip
 
 
 def test_a_narrow_calendar_shows_the_newest_weeks():
     values = {date(2026, 12, 31) - timedelta(days=n): 1 for n in range(365)}
-    wide, shown, weeks = drawn(values, 1, 120)
+    wide, shown, weeks = drawn(values, 120)
     assert (shown, weeks) == (53, 53)
     assert re.findall(r"[A-Z][a-z]{2}", wide[0]) == ["Jan", *charts.MONTHS[1:]]
     assert max(map(len, wide)) == 4 + 2 * 53 - 1
-    tight, shown, _ = drawn(values, 1, 80)
+    tight, shown, _ = drawn(values, 80)
     assert (shown, max(map(len, tight))) == (53, 4 + 53)
-    small, shown, _ = drawn(values, 1, 30)
+    small, shown, _ = drawn(values, 30)
     assert (shown, max(map(len, small))) == (26, 30)
     assert small[4] == "Thu " + "█" * 26  # the last day
     assert small[5] == "Fri " + "█" * 25
-    assert drawn(values, 1, 3)[1] == 1
+    assert drawn(values, 3)[1] == 1
 
 
 def test_months_stand_above_the_week_of_their_first_day():
     values = {date(2026, 3, 1) + timedelta(days=n): 0 for n in range(100)}
-    months = drawn(values, 0, 200)[0][0]
+    months = drawn(values, 200)[0][0]
     for month in (4, 5, 6):
         first = date(2026, month, 1)
         week = (first - date(2026, 2, 23)).days // 7

@@ -61,7 +61,9 @@ def require(engine: Engine, config: Config, **asked: str | None) -> None:
     """
     for option, name in asked.items():
         if name is not None:
-            known = _known(engine, option) | ({u.name for u in config.upstream} if option == "upstream" else set())
+            known = _known(engine, option)
+            if option == "upstream":
+                known |= {u.name for u in config.upstream}
             if name not in known:
                 raise UsageError(_nobody(engine, option, name, known))
 
