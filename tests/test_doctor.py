@@ -389,7 +389,7 @@ def test_an_embedded_database_is_not_made(tmp_path, monkeypatch):
 
 def test_an_embedded_database_that_is_there_is_examined(server_folder):
     config = Config(data_dir=server_folder)
-    with database.opened(config):
+    with database.opened(config, make=True):
         pass
     found = found_by(config)
     assert found["server_version"].level == "ok"

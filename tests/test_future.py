@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from support import QUICK, calls, free_port, proxy, wait_until
+from support import QUICK, calls, free_port, proxy, said, wait_until
 from test_service import metric
 
 from worker import database, rollup
@@ -84,7 +84,8 @@ def test_metrics_tell_of_the_future_and_of_the_newest_that_is_not(books):
     newest = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
     with proxy("queue", [at(newest, 0), at(FUTURE, 1)]) as simulator:
         books.sync(simulator)
-        with books.starting(simulator, "run", **{**QUICK, "WORKER_HTTP_PORT": str(port)}):  # which finds nothing new
+        with books.starting(simulator, "run", **{**QUICK, "WORKER_HTTP_PORT": str(port)}) as process:
+            wait_until(lambda: '"service.started"' in said(process), "its pages are served")  # it finds nothing new
             wait_until(lambda: metric(port, "future_record_timestamp_seconds"), "a pass has ended")
             (future,) = metric(port, "future_record_timestamp_seconds").values()
             (known,) = metric(port, "newest_record_timestamp_seconds").values()

@@ -96,7 +96,9 @@ def test_a_second_signal_ends_it_at_once_and_the_next_pass_makes_it_whole(books)
             os.kill(process.pid, signal.SIGTERM)
             assert process.wait().code == 128 + signal.SIGTERM
         books.wait_until_it_left()
-        assert books.worker(simulator, "sync", "--once").code == 0
+        # 6 where the signal came between a pop and its answer: the pass counts that something may have been lost.
+        assert books.worker(simulator, "sync", "--once").code in (0, 6)
+        assert simulator.lost == []
     books.require_exactly(calls(500))
 
 
