@@ -39,12 +39,15 @@ from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, cal
 from wire import wire
 
 from worker import database
+from worker.coarse import HOURLY_COLUMNS
 from worker.config import Upstream
 from worker.database import migrate
 from worker.embedded import THROWAWAY, EmbeddedPostgres
 from worker.fetch import RECORD_ROOM_BYTES
 from worker.journal import ENTRY, UNREAD, Journal
 from worker.source import Source
+from worker.staging import StagingTable
+from worker.store import RECORD_COLUMNS
 from worker.traffic import Traffic, Usage, queue_item
 
 SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms", "synchronous_commit": "on"}
@@ -78,6 +81,9 @@ CODES = {
     "serialization failure": "40001", "deadlock": "40P01", "lock timeout": "55P03", "disk full": "53100",
     "out of memory": "53200", "statement cancelled": "57014", "server shutting down": "57P01",
 }  # fmt: skip
+STAGED_BEFORE = ("record_stage_4", "hourly_delta_2", "daily_delta_2")
+"""What staging tables were called before their names came from their columns."""
+
 DEAD = "postgresql://nobody@127.0.0.1:1/nothing"
 MAINTAIN = {"WORKER__RETENTION__RECORDS_DAYS": "31"}
 BODIES = {
@@ -523,6 +529,22 @@ def packets_dropped(run: Run) -> Iterator[Fault]:
 
 
 @contextmanager
+def pooler_upgraded(run: Run) -> Iterator[Fault]:
+    """As behind a pooler after an upgrade: sessions still hold the staging tables of another version."""
+    older = [
+        StagingTable(purpose, dict(list(columns.items())[:-1])).create.as_string()
+        for purpose, columns in (("record_stage", RECORD_COLUMNS), ("hourly_delta", HOURLY_COLUMNS))
+    ]
+    older += [f"CREATE TEMPORARY TABLE {name} (other text)" for name in STAGED_BEFORE]
+    run.books.ask(
+        f"CREATE FUNCTION public.older() RETURNS event_trigger LANGUAGE plpgsql AS $$ "
+        f"BEGIN {'; '.join(older)}; END $$; CREATE EVENT TRIGGER older ON login EXECUTE FUNCTION public.older()"
+    )
+    yield {}, {}, None
+    run.books.ask("DROP EVENT TRIGGER older; DROP FUNCTION public.older")
+
+
+@contextmanager
 def standing_by(run: Run) -> Iterator[Fault]:
     """Another machine has fetched while the database was away; standing by now, it loads what it holds."""
     there = {"WORKER_DATA_DIR": str(run.folder / "stand-by")}
@@ -672,6 +694,7 @@ FAULTS: dict[str, Callable[[Run], Any]] = {
     "locks and lock timeouts": locked_out,
     "rollups locked": rollups_locked,
     "packets dropped": packets_dropped,
+    "pooler upgraded": pooler_upgraded,
     "stand-by": standing_by,
     "deadlock": deadlocked,
     "journal files spoiled": journal_spoiled,

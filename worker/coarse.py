@@ -14,57 +14,64 @@ from psycopg.sql import SQL
 
 from worker import measure_sql
 from worker.database import Connection
+from worker.measures import COSTS, MEASURES
+from worker.staging import StagingTable
 
 # -- adding -----------------------------------------------------------------------------------------------------
 
-# hourly_delta_2 and daily_delta_2 hold what is added to usage.hourly and usage.daily: see rollup.py.
+MEASURE_TYPES = {name: "numeric" if name in COSTS else "int8" for name in MEASURES}
+HOURLY_COLUMNS = {"hour": "timestamptz", "dimension_id": "int4", **MEASURE_TYPES}
+DAILY_COLUMNS = {"day": "date", "dimension_id": "int4", **MEASURE_TYPES}
+# What is added to usage.hourly and usage.daily, put there by `rollup`.
+HOURLY_DELTA = StagingTable("hourly_delta", HOURLY_COLUMNS)
+DAILY_DELTA = StagingTable("daily_delta", DAILY_COLUMNS)
 ADD_CHANNELS = SQL("""
 INSERT INTO usage.daily_channel AS c
 SELECT
     day, channel_id, model, outcome, {sums}
-FROM daily_delta_2
+FROM {delta}
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4
 ON CONFLICT (day, channel_id, model, outcome) DO UPDATE SET
     {added}
-""").format(sums=measure_sql.summed(), added=measure_sql.added("c"))
+""").format(delta=DAILY_DELTA.name, sums=measure_sql.summed(), added=measure_sql.added("c"))
 ADD_KEYS = SQL("""
 INSERT INTO usage.daily_key AS k
 SELECT
     day, client_key_id, outcome, {sums}
-FROM daily_delta_2
+FROM {delta}
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 ON CONFLICT (day, client_key_id, outcome) DO UPDATE SET
     {added}
-""").format(sums=measure_sql.summed(), added=measure_sql.added("k"))
+""").format(delta=DAILY_DELTA.name, sums=measure_sql.summed(), added=measure_sql.added("k"))
 ADD_KEY_HOURS = SQL("""
 INSERT INTO usage.hourly_key AS k
 SELECT
     hour, client_key_id, outcome, {sums}
-FROM hourly_delta_2
+FROM {delta}
 JOIN usage.dimension USING (dimension_id)
 GROUP BY 1, 2, 3
 ORDER BY 1, 2, 3
 ON CONFLICT (hour, client_key_id, outcome) DO UPDATE SET
     {added}
-""").format(sums=measure_sql.summed(), added=measure_sql.added("k"))
+""").format(delta=HOURLY_DELTA.name, sums=measure_sql.summed(), added=measure_sql.added("k"))
 ADD = (ADD_CHANNELS, ADD_KEYS, ADD_KEY_HOURS)
 # A sum of nothing is no row: what a move has emptied goes.
-DELETE_EMPTY_CHANNELS = """
-DELETE FROM usage.daily_channel AS c USING daily_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
+DELETE_EMPTY_CHANNELS = SQL("""
+DELETE FROM usage.daily_channel AS c USING {delta} AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE c.day = x.day AND c.channel_id = d.channel_id AND c.model = d.model AND c.outcome = d.outcome AND c.requests = 0
-"""
-DELETE_EMPTY_KEYS = """
-DELETE FROM usage.daily_key AS k USING daily_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
+""").format(delta=DAILY_DELTA.name)
+DELETE_EMPTY_KEYS = SQL("""
+DELETE FROM usage.daily_key AS k USING {delta} AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE k.day = x.day AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
-"""
-DELETE_EMPTY_KEY_HOURS = """
-DELETE FROM usage.hourly_key AS k USING hourly_delta_2 AS x JOIN usage.dimension AS d USING (dimension_id)
+""").format(delta=DAILY_DELTA.name)
+DELETE_EMPTY_KEY_HOURS = SQL("""
+DELETE FROM usage.hourly_key AS k USING {delta} AS x JOIN usage.dimension AS d USING (dimension_id)
 WHERE k.hour = x.hour AND k.client_key_id = d.client_key_id AND k.outcome = d.outcome AND k.requests = 0
-"""
+""").format(delta=HOURLY_DELTA.name)
 # What was not known of a sum is known again once the part that was not has moved away.
 LEARN_CHANNELS = SQL("""
 UPDATE usage.daily_channel AS c SET
@@ -75,12 +82,13 @@ FROM (
         {sums}
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN daily_delta_2 USING (day) WHERE {unknown_u})
+    WHERE day IN (SELECT day FROM usage.daily_channel AS u JOIN {delta} USING (day) WHERE {unknown_u})
     GROUP BY 1, 2, 3, 4
 ) AS s
 WHERE c.day = s.day AND c.channel_id = s.channel_id AND c.model = s.model AND c.outcome = s.outcome
   AND {unknown_c}
 """).format(
+    delta=DAILY_DELTA.name,
     learned=measure_sql.learned("c", "s"),
     sums=measure_sql.sums_of_the_unknown(),
     unknown_u=measure_sql.any_unknown("u"),
@@ -95,12 +103,13 @@ FROM (
         {sums}
     FROM usage.daily
     JOIN usage.dimension USING (dimension_id)
-    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN daily_delta_2 USING (day) WHERE {unknown_u})
+    WHERE day IN (SELECT day FROM usage.daily_key AS u JOIN {delta} USING (day) WHERE {unknown_u})
     GROUP BY 1, 2, 3
 ) AS s
 WHERE k.day = s.day AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome
   AND {unknown_k}
 """).format(
+    delta=DAILY_DELTA.name,
     learned=measure_sql.learned("k", "s"),
     sums=measure_sql.sums_of_the_unknown(),
     unknown_u=measure_sql.any_unknown("u"),
@@ -115,12 +124,13 @@ FROM (
         {sums}
     FROM usage.hourly
     JOIN usage.dimension USING (dimension_id)
-    WHERE hour IN (SELECT hour FROM usage.hourly_key AS u JOIN hourly_delta_2 USING (hour) WHERE {unknown_u})
+    WHERE hour IN (SELECT hour FROM usage.hourly_key AS u JOIN {delta} USING (hour) WHERE {unknown_u})
     GROUP BY 1, 2, 3
 ) AS s
 WHERE k.hour = s.hour AND k.client_key_id = s.client_key_id AND k.outcome = s.outcome
   AND {unknown_k}
 """).format(
+    delta=HOURLY_DELTA.name,
     learned=measure_sql.learned("k", "s"),
     sums=measure_sql.sums_of_the_unknown(),
     unknown_u=measure_sql.any_unknown("u"),

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from psycopg.sql import SQL, Composed, Identifier
 
 from worker.measures import MAY_BE_UNKNOWN, MEASURES
-
-COMMA = SQL(", ")
+from worker.staging import COMMA
 
 
 def added(row: str) -> Composed:

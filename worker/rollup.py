@@ -17,9 +17,11 @@ from zoneinfo import ZoneInfo
 from psycopg.sql import SQL
 
 from worker import coarse, measure_sql, register, store
+from worker.coarse import DAILY_COLUMNS, DAILY_DELTA, HOURLY_COLUMNS, HOURLY_DELTA
 from worker.database import Connection
 from worker.measures import COSTS, LATENCY_BOUNDS_MS, MEASURES
 from worker.price import pico
+from worker.staging import column_list
 from worker.store import Row
 
 QUARTER_S = 15 * 60
@@ -150,32 +152,27 @@ def _measures(sums: Sequence[int]) -> tuple[int, ...]:
 
 # -- adding -----------------------------------------------------------------------------------------------------
 
-CREATE_HOURLY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS hourly_delta_2 (LIKE usage.hourly) ON COMMIT DELETE ROWS"
-COPY_HOURLY_DELTA = "COPY hourly_delta_2 FROM STDIN (FORMAT BINARY)"
 ADD_HOURLY = SQL("""
-INSERT INTO usage.hourly AS h
-SELECT * FROM hourly_delta_2 ORDER BY hour, dimension_id
+INSERT INTO usage.hourly AS h ({columns})
+SELECT {columns} FROM {delta} ORDER BY hour, dimension_id
 ON CONFLICT (hour, dimension_id) DO UPDATE SET
     {added}
-""").format(added=measure_sql.added("h"))
-CREATE_DAILY_DELTA = "CREATE TEMPORARY TABLE IF NOT EXISTS daily_delta_2 (LIKE usage.daily) ON COMMIT DELETE ROWS"
-COPY_DAILY_DELTA = "COPY daily_delta_2 FROM STDIN (FORMAT BINARY)"
+""").format(columns=column_list(HOURLY_COLUMNS), delta=HOURLY_DELTA.name, added=measure_sql.added("h"))
 ADD_DAILY = SQL("""
-INSERT INTO usage.daily AS d
-SELECT * FROM daily_delta_2 ORDER BY day, dimension_id
+INSERT INTO usage.daily AS d ({columns})
+SELECT {columns} FROM {delta} ORDER BY day, dimension_id
 ON CONFLICT (day, dimension_id) DO UPDATE SET
     {added}
-""").format(added=measure_sql.added("d"))
+""").format(columns=column_list(DAILY_COLUMNS), delta=DAILY_DELTA.name, added=measure_sql.added("d"))
 # A sum of nothing is no row: what a move has emptied goes.
-DELETE_EMPTY_HOURLY = """
-DELETE FROM usage.hourly AS h USING hourly_delta_2 AS x
+DELETE_EMPTY_HOURLY = SQL("""
+DELETE FROM usage.hourly AS h USING {delta} AS x
 WHERE h.hour = x.hour AND h.dimension_id = x.dimension_id AND h.requests = 0
-"""
-DELETE_EMPTY_DAILY = """
-DELETE FROM usage.daily AS d USING daily_delta_2 AS x
+""").format(delta=HOURLY_DELTA.name)
+DELETE_EMPTY_DAILY = SQL("""
+DELETE FROM usage.daily AS d USING {delta} AS x
 WHERE d.day = x.day AND d.dimension_id = x.dimension_id AND d.requests = 0
-"""
-MEASURE_TYPES = tuple("bytea" if name in COSTS else "int8" for name in MEASURES)
+""").format(delta=DAILY_DELTA.name)
 COST_PLACES = tuple(place for place, name in enumerate(MEASURES) if name in COSTS)
 
 
@@ -183,10 +180,9 @@ def apply(connection: Connection, changed: Deltas) -> None:
     """Add the deltas to the rollups. Rows are touched in the order of their key, by every worker."""
     if not changed.hourly:
         return
-    connection.execute(CREATE_HOURLY_DELTA)
-    connection.execute(CREATE_DAILY_DELTA)
-    store.copy_binary(connection, COPY_HOURLY_DELTA, ("timestamptz", "int4", *MEASURE_TYPES), _rows(changed.hourly))
-    store.copy_binary(connection, COPY_DAILY_DELTA, ("date", "int4", *MEASURE_TYPES), _rows(changed.daily))
+    for delta, sums in ((HOURLY_DELTA, changed.hourly), (DAILY_DELTA, changed.daily)):
+        connection.execute(delta.create)
+        store.copy_binary(connection, delta.copy, delta.types, _rows(sums))
     connection.execute(ADD_HOURLY)
     connection.execute(ADD_DAILY)
     coarse.apply(connection)

@@ -9,18 +9,20 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.sql import SQL, Composed
 from psycopg.types.string import BytesBinaryDumper
 
 from worker import price
 from worker.database import Connection
 from worker.register import Origin, one
+from worker.staging import StagingTable, column_list
 
 
 class Row(NamedTuple):
-    """One record as it is stored, in the order of the staging table's columns; costs in units of 1e-12 US dollars."""
+    """One record as it is stored, in the order of RECORD_COLUMNS; costs in units of 1e-12 US dollars."""
 
     occurred_at: datetime
     latency_ms: int | None
@@ -147,57 +149,33 @@ def ensure_partition(connection: Connection, month: str) -> None:
     connection.execute(ENSURE_PARTITION, [month])
 
 
-COPY_RECORDS = """
-COPY usage.record (
-    occurred_at, latency_ms, ttft_ms,
-    input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
-    uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
-    dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated, batch_id)
-FROM STDIN (FORMAT BINARY)
-"""
-# Its name changes with its columns: behind a pooler the connection may have the one of an older worker.
-CREATE_STAGE = """
-CREATE TEMPORARY TABLE IF NOT EXISTS record_stage_4 (
-    occurred_at timestamptz, latency_ms bigint, ttft_ms bigint,
-    input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, cached_tokens bigint, total_tokens bigint,
-    uncached_input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, billed_output_tokens bigint,
-    unclassified_tokens bigint, dimension_id integer, origin_id integer, status_code integer, event_key bytea,
-    channel_rule text, request_id text, service_tier text, response_service_tier text, reasoning_effort text,
-    error text,
-    cost_usd numeric, actual_cost_usd numeric, cache_read_cost_usd numeric, cache_write_cost_usd numeric,
-    price_id integer, cost_estimated boolean, batch_id bigint
-) ON COMMIT DELETE ROWS
-"""
-COPY_STAGE = "COPY record_stage_4 FROM STDIN (FORMAT BINARY)"
-# A numeric is handed over as the bytes it is made of: psycopg would need as long for one as for the rest of a row.
-RECORD_TYPES = (
-    "timestamptz", *["int8"] * 12, *["int4"] * 3, "bytea", *["text"] * 6, *["bytea"] * 4, "int4", "bool", "int8",
-)  # fmt: skip
-INSERT_NEW = """
-INSERT INTO usage.record (
-    occurred_at, latency_ms, ttft_ms,
-    input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
-    uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
-    batch_id, dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated)
-SELECT
-    occurred_at, latency_ms, ttft_ms,
-    input_tokens, output_tokens, reasoning_tokens, cached_tokens, total_tokens,
-    uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
-    batch_id, dimension_id, origin_id, status_code, event_key,
-    channel_rule, request_id, service_tier, response_service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id, cost_estimated
-FROM record_stage_4 AS s
+# The columns of a record, in the order of Row, and what it was loaded with.
+RECORD_COLUMNS = {
+    "occurred_at": "timestamptz", "latency_ms": "int8", "ttft_ms": "int8",
+    "input_tokens": "int8", "output_tokens": "int8", "reasoning_tokens": "int8", "cached_tokens": "int8",
+    "total_tokens": "int8",
+    "uncached_input_tokens": "int8", "cache_read_tokens": "int8", "cache_write_tokens": "int8",
+    "billed_output_tokens": "int8", "unclassified_tokens": "int8",
+    "dimension_id": "int4", "origin_id": "int4", "status_code": "int4", "event_key": "bytea",
+    "channel_rule": "text", "request_id": "text", "service_tier": "text", "response_service_tier": "text",
+    "reasoning_effort": "text", "error": "text",
+    "cost_usd": "numeric", "actual_cost_usd": "numeric", "cache_read_cost_usd": "numeric",
+    "cache_write_cost_usd": "numeric", "price_id": "int4", "cost_estimated": "bool",
+    "batch_id": "int8",
+}  # fmt: skip
+COPY_RECORDS = SQL("COPY usage.record ({}) FROM STDIN (FORMAT BINARY)").format(column_list(RECORD_COLUMNS))
+STAGE = StagingTable("record_stage", RECORD_COLUMNS)
+INSERT_NEW = SQL("""
+INSERT INTO usage.record ({columns})
+SELECT {columns}
+FROM {stage} AS s
 WHERE NOT EXISTS (SELECT FROM usage.record AS r
                   WHERE r.occurred_at = s.occurred_at AND r.event_key = s.event_key
                     AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s)
 ORDER BY occurred_at, event_key
 ON CONFLICT (occurred_at, event_key) DO NOTHING
 RETURNING event_key
-"""
+""").format(columns=column_list(RECORD_COLUMNS), stage=STAGE.name)
 
 
 def insert_records(connection: Connection, batch_id: int, rows: Sequence[Row], *, all_new: bool) -> list[Row]:
@@ -230,13 +208,13 @@ def _copied(connection: Connection, rows: Sequence[Row], batch_id: int) -> bool:
 
 def _staged(connection: Connection, rows: Sequence[Row], batch_id: int) -> dict[str, Any]:
     """Copy rows into the staging table and return the bounds of their time, by which partitions are left out."""
-    connection.execute(CREATE_STAGE)
-    _copy(connection, COPY_STAGE, rows, batch_id)
+    connection.execute(STAGE.create)
+    _copy(connection, STAGE.copy, rows, batch_id)
     return {"first_at": min(row.occurred_at for row in rows), "last_at": max(row.occurred_at for row in rows)}
 
 
-def _copy(connection: Connection, query: LiteralString, rows: Iterable[Row], batch_id: int) -> None:
-    copy_binary(connection, query, RECORD_TYPES, _written(rows, batch_id))
+def _copy(connection: Connection, query: Composed, rows: Iterable[Row], batch_id: int) -> None:
+    copy_binary(connection, query, STAGE.types, _written(rows, batch_id))
 
 
 def _written(rows: Iterable[Row], batch_id: int) -> Iterator[tuple[Any, ...]]:
@@ -249,9 +227,7 @@ def _written(rows: Iterable[Row], batch_id: int) -> Iterator[tuple[Any, ...]]:
         )  # fmt: skip
 
 
-def copy_binary(
-    connection: Connection, query: LiteralString, types: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> None:
+def copy_binary(connection: Connection, query: Composed, types: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Copy rows of these types in; a numeric is given as `numeric` makes it, and its type as that of bytes."""
     with connection.cursor() as cursor:
         cursor.adapters.register_dumper(bytes, BytesBinaryDumper)  # the default one for bytea is written in Python
@@ -362,7 +338,7 @@ def _row(values: Sequence[Any]) -> Row:
     return Row._make((*values[:FIRST_COST], *costs, *values[FIRST_COST + 4 :]))
 
 
-MOVE = """
+MOVE = SQL("""
 UPDATE usage.record AS r
 SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     uncached_input_tokens = m.uncached_input_tokens, cache_read_tokens = m.cache_read_tokens,
@@ -370,10 +346,10 @@ SET dimension_id = m.dimension_id, channel_rule = m.channel_rule,
     unclassified_tokens = m.unclassified_tokens,
     cost_usd = m.cost_usd, actual_cost_usd = m.actual_cost_usd, cache_read_cost_usd = m.cache_read_cost_usd,
     cache_write_cost_usd = m.cache_write_cost_usd, price_id = m.price_id, cost_estimated = m.cost_estimated
-FROM record_stage_4 AS m
+FROM {stage} AS m
 WHERE r.occurred_at = m.occurred_at AND r.event_key = m.event_key
   AND r.occurred_at >= %(first_at)s AND r.occurred_at <= %(last_at)s
-"""
+""").format(stage=STAGE.name)
 
 
 def move(connection: Connection, rows: Sequence[Row]) -> None:
