@@ -28,7 +28,7 @@ from rich.cells import cell_len
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy
 
-from worker import charts, report, report_command
+from worker import charts, report, report_command, show
 
 FIRST, LAST = date(2026, 8, 20), date(2026, 8, 22)
 DAYS = ("--since", "2026-08-20", "--until", "2026-08-23")
@@ -538,3 +538,12 @@ def test_a_bar_is_as_long_as_its_share_and_shows_what_is_not_nothing():
         "", "▏", "▏", "▌", "█", "█████", "█████████▉", "██████████",
     ]  # fmt: skip
     assert charts.bar(5, 0, 10) == ""
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_a_count_in_short_is_right_to_three_digits_and_no_power(count):
+    shown = show._short(count)
+    number, unit = re.fullmatch(r"(-?[\d,.]+)([kMGT]?)", shown).groups()
+    power = " kMGT".index(unit or " ")
+    assert abs(Decimal(number.replace(",", "")) * 1000**power - count) <= max(abs(count) * Decimal("0.005"), 0)
+    assert len(re.sub(r"\D", "", number)) <= 3 or unit == "T"
