@@ -48,7 +48,7 @@ FAULTS = {
     "a column too many": Fault(
         "ALTER TABLE usage.hourly ADD COLUMN made_by_hand text NOT NULL",
         "ALTER TABLE usage.hourly DROP COLUMN made_by_hand",
-        "expected",
+        "made_by_hand",
     ),
     "a column missing": Fault(
         "ALTER TABLE usage.record RENAME COLUMN request_id TO made_by_hand",

@@ -18,26 +18,30 @@ from urllib.parse import urlsplit
 import msgspec
 
 from worker.decode import TEXT_MAX_CHARS, text, whole
+from worker.generation import AUTH_FILES
 from worker.secret import Keyring
 
 Kind = Literal["auth", "apikey", "unknown"]
 DETAIL_MAX_CHARS = 60
 K = TypeVar("K", str, bytes)
 
-AUTH_FILES = "auth-files"
 COMPATIBILITY = "openai-compatibility"
+KEY_LIST = re.compile(r"([a-z0-9][a-z0-9-]{0,60})-api-key")
+"""A list of keys: the family of providers, and what its name ends with."""
 
-# Each provider-key endpoint, and the provider ids its credentials have in usage records. The first is the family.
-KEY_ENDPOINTS: Mapping[str, tuple[str, ...]] = {
-    "gemini-api-key": ("gemini",),
-    "claude-api-key": ("claude",),
-    "codex-api-key": ("codex",),
-    COMPATIBILITY: ("openai-compatibility",),
-    "vertex-api-key": ("vertex",),
-    "interactions-api-key": ("interactions", "gemini-interactions"),
-    "xai-api-key": ("xai",),
-}
+KEY_ENDPOINTS = (
+    COMPATIBILITY,
+    *(f"{name}-api-key" for name in ("gemini", "claude", "codex", "vertex", "interactions", "xai", "meta")),
+)
+"""The lists of keys that there have been so far; the proxy's settings name others."""
+
 ENDPOINTS = (AUTH_FILES, *KEY_ENDPOINTS)
+
+MORE_IDS = {"interactions": ("gemini-interactions",)}
+"""Other provider ids that the credentials of a family have in usage records."""
+
+DEFAULT_BASE_URL = {"meta": "https://api.meta.ai/v1"}
+"""What v0 lists as the base URL of a key that is configured without one."""
 
 
 class Channel(NamedTuple):
@@ -102,6 +106,12 @@ class Directory(msgspec.Struct, frozen=True):
     past_by_auth_index: Mapping[str, tuple[Credential, ...]]
     past_by_key: Mapping[bytes, tuple[Credential, ...]]
 
+    @property
+    def endpoints(self) -> set[str]:
+        """The lists in which these credentials stand."""
+        maps: tuple[Mapping[Any, tuple[Credential, ...]], ...] = (self.by_auth_index, self.by_key, self.by_account)
+        return {one.endpoint for by in maps for credentials in by.values() for one in credentials}
+
 
 class BadMappingError(ValueError):
     """An answer of a mapping endpoint that cannot be read; the last good one stays in force."""
@@ -132,8 +142,11 @@ def parse(endpoint: str, body: bytes, keyring: Keyring) -> tuple[list[Credential
         BadMappingError: the answer as a whole is not what the endpoint promises.
     """
     entries = _entries(endpoint, body)
-    if endpoint == AUTH_FILES:
-        return _auth_files(entries)
+    return _auth_files(entries) if endpoint == AUTH_FILES else parse_entries(endpoint, entries, keyring)
+
+
+def parse_entries(endpoint: str, entries: Iterable[Any], keyring: Keyring) -> tuple[list[Credential], int]:
+    """Read the entries of a list of keys; return its credentials, and how many entries could not be read."""
     found: list[Credential] = []
     skipped = 0
     for entry in entries:
@@ -163,7 +176,7 @@ def _entries(endpoint: str, body: bytes) -> list[Any]:
             what = "several lists" if lists else f"none of {', '.join(names)}"
             raise BadMappingError(f"the answer holds {what}")
         tree = lists[0]
-    entries = _list(tree if tree is not None else [])
+    entries = as_list(tree if tree is not None else [])
     if entries is None:
         raise BadMappingError("the answer holds no list")
     return entries
@@ -214,13 +227,13 @@ def suffixed(name: str, detail: str) -> str:
 def _provider(endpoint: str, fields: dict[str, Any], keyring: Keyring) -> tuple[list[Credential], int]:
     """Read one entry of a provider-key endpoint: a key, or an OpenAI-compatible provider with its keys."""
     place = text(base_url_name(_text(fields, "base-url", "base_url", "baseURL")))
-    name = _text(fields, "name") or place or KEY_ENDPOINTS[endpoint][0]
+    name = _text(fields, "name") or place or family_of(endpoint)
     channel = Channel("apikey", name, name, name)
     providers = _provider_ids(endpoint, channel.name)
     holders: list[Any] = [fields]
     if endpoint == COMPATIBILITY:
         keys = next((fields[n] for n in ("api-key-entries", "apiKeyEntries", "api-keys") if fields.get(n)), None)
-        holders = _list(keys) or [fields]
+        holders = as_list(keys) or [fields]
     found: list[Credential] = []
     for holder in holders:
         held: dict[str, Any] = {"api-key": holder} if isinstance(holder, str) else holder
@@ -244,14 +257,26 @@ def base_url_name(url: str) -> str:
     return re.sub(r"/v1$", "", (place + parts.path).rstrip("/")).rstrip("/")
 
 
+def is_key_list(endpoint: str) -> bool:
+    """Say whether an endpoint, or a setting of the proxy, is called as lists of keys are."""
+    return endpoint == COMPATIBILITY or KEY_LIST.fullmatch(endpoint) is not None
+
+
+def family_of(endpoint: str) -> str:
+    """Return the family of providers whose keys an endpoint lists."""
+    return endpoint.removesuffix("-api-key")
+
+
 def _provider_ids(endpoint: str, name: str) -> str:
-    ids = list(KEY_ENDPOINTS[endpoint])
+    family = family_of(endpoint)
+    ids = [family, *MORE_IDS.get(family, ())]
     if endpoint == COMPATIBILITY:  # v7.2.21 and later, and before
         ids += [f"openai-compatible-{name.lower()}", name.lower()]
     return "\n".join(ids)
 
 
-def _list(value: Any) -> list[Any] | None:
+def as_list(value: Any) -> list[Any] | None:
+    """Return a list of unchecked JSON; None for anything else."""
     return value if isinstance(value, list) else None  # pyright: ignore[reportUnknownVariableType]  # JSON is untyped
 
 

@@ -11,10 +11,10 @@ import structlog
 from worker import __version__, decode
 from worker.errors import BatchRefusedError, JournalError, UpstreamAnswerError
 from worker.fetch import PassContext
+from worker.generation import QUEUE
 from worker.journal import UNREAD, JournalEntry
 from worker.load import Batch, Loader
 from worker.overlap import Overlap
-from worker.source import QUEUE
 from worker.unpack import Unpacked, unpacked
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()

@@ -23,7 +23,21 @@ import structlog
 import tenacity
 from sqlalchemy.engine import Engine
 
-from worker import database, dataset, decode, directory, price, probe, register, rollup, roster, store, tariff, tokens
+from worker import (
+    credential_lists,
+    database,
+    dataset,
+    decode,
+    directory,
+    price,
+    probe,
+    register,
+    rollup,
+    roster,
+    store,
+    tariff,
+    tokens,
+)
 from worker.config import Config, Prices
 from worker.directory import UNKNOWN, Channel, Directory
 from worker.errors import (
@@ -355,20 +369,9 @@ class Loader:
         Raises:
             UpstreamRefused, UpstreamBanned: the key is wrong, or the address banned: nothing more may be asked.
         """
-        listed: dict[str, list[directory.Credential]] = {}
-        served = False
-        for endpoint in directory.ENDPOINTS:
-            try:
-                body = source.mapping(endpoint)
-                served = served or body is not None
-                listed[endpoint] = self._parsed(endpoint, body) if body is not None else []
-            except (UpstreamRefused, UpstreamBanned):
-                raise
-            except (UpstreamError, directory.BadMappingError) as e:
-                log.warning("directory.kept", endpoint=endpoint, reason=str(e))
-        if not served:  # no endpoint at all: an adapter, or management is off. That is no empty directory
+        listed, served = credential_lists.ask(source, self.keyring, self.directory.endpoints)
+        if not served:
             return
-
         found = [credential for credentials in listed.values() for credential in credentials]
 
         def save(connection: database.Connection) -> Directory:
@@ -404,12 +407,6 @@ class Loader:
             self.refresh(source)
         except UpstreamError as e:  # the records are here and must be loaded all the same
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
-
-    def _parsed(self, endpoint: str, body: bytes) -> list[directory.Credential]:
-        credentials, skipped = directory.parse(endpoint, body, self.keyring)
-        if skipped:
-            log.warning("directory.entries_skipped", endpoint=endpoint, entries=skipped)
-        return credentials
 
     def _rows(self, records: Sequence[decode.Record]) -> list[store.Row]:
         """Return the records as rows; what they have in common with others is looked up once."""

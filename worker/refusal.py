@@ -16,8 +16,8 @@ import structlog
 
 from worker.config import Upstream
 from worker.errors import UpstreamBanned, UpstreamRefused
+from worker.generation import STATISTICS
 from worker.json_errors import NOT_JSON
-from worker.source import STATISTICS
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,10 +23,14 @@ from types import FrameType, MappingProxyType
 from typing import Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import parse_qs, urlsplit
 
+from worker import simulator_v8 as v8
 from worker import traffic as made_up
 from worker.traffic import Credential, Detail, IndexKind, Json, QueueVersion, Traffic, Usage
 
-Generation = Literal["queue", "queue-6.10.8", "snapshot", "snapshot-int", "resp-only", "both"]
+BASE_PATH = "/v0/management"
+Generation = Literal[
+    "queue", "queue-6.10.8", "snapshot", "snapshot-int", "resp-only", "both", "v8", "v8-only", "capped", "envelope"
+]
 
 
 class Offer(NamedTuple):
@@ -36,6 +40,14 @@ class Offer(NamedTuple):
     era: int
     queue: QueueVersion | None = None
     snapshot: IndexKind | None = None
+    bases: tuple[str, ...] = (BASE_PATH,)
+    """Under which of the paths of its management API it answers."""
+    answer_max: int | None = None
+    """How many items an answer of the queue has at most, however many are asked for."""
+    enveloped: bool = False
+    """Whether an answer of the queue is an object with the items in it."""
+    masked: bool = False
+    """Whether an item shows no more of a client's key than its begin and end."""
 
 
 OFFERS: Mapping[Generation, Offer] = MappingProxyType(
@@ -46,6 +58,12 @@ OFFERS: Mapping[Generation, Offer] = MappingProxyType(
         "snapshot-int": Offer("6.6.55", made_up.INT_ERA, snapshot="int"),
         "resp-only": Offer("6.10.5", made_up.STRING_ERA),
         "both": Offer("6.10.8-fork", made_up.STRING_ERA, queue="6.10.8", snapshot="string"),
+        "v8": Offer("8.0.20", made_up.MODERN_ERA, queue="7.2.140", bases=(BASE_PATH, v8.BASE_PATH)),
+        "v8-only": Offer("8.9.0", made_up.MODERN_ERA, queue="7.2.140", bases=(v8.BASE_PATH,)),
+        "capped": Offer("7.2.140-plus", made_up.MODERN_ERA, queue="7.2.140", answer_max=500, masked=True),
+        "envelope": Offer(
+            "6.10.8-plus", made_up.STRING_ERA, queue="6.10.8", answer_max=500, enveloped=True, masked=True
+        ),
     }
 )
 MAPPINGS = (
@@ -53,7 +71,6 @@ MAPPINGS = (
     "vertex-api-key", "interactions-api-key", "xai-api-key",
 )  # fmt: skip
 LOOPBACK = "127.0.0.1"
-BASE_PATH = "/v0/management"
 FAILURES_MAX = 5
 BAN_S = 30 * 60
 CLOSE_MAX_S = 5.0
@@ -233,7 +250,10 @@ class Simulator:
         self.statistics_enabled = statistics_enabled
         self.home_mode = home_mode
         self.gzip = gzip
-        self.base_path = base_path.rstrip("/")
+        self._base_path = base_path.rstrip("/")
+        self._bases = self._served_bases()
+        self.unwritten: set[str] = set()
+        """Paths of v8's settings that were never written, so that they are 404."""
         self.port = port
         self._tls = tls
         self.requests: list[tuple[str, str, int]] = []
@@ -301,6 +321,16 @@ class Simulator:
         """Put any JSON values into the queue as they are."""
         with self._lock:
             self._queue.extend((self._clock(), item) for item in items)
+
+    def become(self, generation: Generation) -> None:
+        """Be of another version from now on; what waits in the queue stays, as nothing of it is asked in between."""
+        with self._lock:
+            self.offer = OFFERS[generation]
+            self.version = self.offer.version
+            self._bases = self._served_bases()
+
+    def _served_bases(self) -> dict[str, str]:
+        return {base: self._base_path.replace(BASE_PATH, base) for base in self.offer.bases}
 
     def forget(self) -> None:
         """Lose queue, history, counters and bans, as a restarted proxy does."""
@@ -407,8 +437,7 @@ class Simulator:
     def _manage(self, request: Request) -> Answer:
         if self.home_mode:
             return Answer(status=404)
-        inside = request.path.startswith(f"{self.base_path}/")
-        handler = self._route(request.method, request.path[len(self.base_path) + 1 :]) if inside else None
+        inside, handler = self._found(request)
         if handler is None:
             # v7 asks for the key even where there is nothing.
             if not (inside and self.offer.era == made_up.MODERN_ERA):
@@ -419,13 +448,46 @@ class Simulator:
         answer.headers["X-CPA-BUILD-DATE"] = "2026-08-22T00:00:00Z"
         return answer
 
+    def _found(self, request: Request) -> tuple[bool, Handler | None]:
+        """Return whether a path is one of the management API, and what answers it."""
+        for base, path in self._bases.items():
+            if request.path.startswith(f"{path}/"):
+                route = self._route_v8 if base == v8.BASE_PATH else self._route
+                return True, route(request.method, request.path[len(path) + 1 :])
+        return False, None
+
+    def _route_v8(self, method: str, name: str) -> Handler | None:
+        if name in v8.SAME:
+            return self._route(method, v8.SAME[name])
+        if method != "GET" or not name.startswith("config/"):
+            return None
+        family = name.removeprefix(f"{v8.KEYS}/")
+        if name in self._overrides or name in self.unwritten:
+            return self._overridden(name) or _unwritten
+        told: dict[str, Callable[[], object]] = {
+            v8.STATISTICS: lambda: self.statistics_enabled,
+            v8.RETENTION: lambda: int(self._retention_s),
+            v8.KEYS: lambda: v8.key_groups(self._listed, self._lists),
+        }
+        groups = v8.key_groups(self._listed, self._lists)
+        if family in groups:
+            return lambda _: _answer(200, groups[family])
+        return (lambda _: _answer(200, told[name]())) if name in told else _unwritten
+
+    def _listed(self, name: str) -> Json:
+        return self._world.mapping(name, "string")
+
+    def _overridden(self, name: str) -> Handler | None:
+        answer = self._overrides.get(name)
+        if answer is None:
+            return None
+        return lambda _: Answer(status=answer.status, body=answer.body, headers=dict(answer.headers))
+
     def _route(self, method: str, name: str) -> Handler | None:
         if name in self._overrides:
-            answer = self._overrides[name]
-            return lambda _: Answer(status=answer.status, body=answer.body, headers=dict(answer.headers))
-        if name in MAPPINGS:
-            known = method == "GET" and self.offer.era >= made_up.FIRST_ERA.get(name, made_up.INT_ERA)
-            return (lambda _: self._mapping(name)) if known else None
+            return self._overridden(name)
+        if name in self._lists:
+            return (lambda _: self._mapping(name)) if method == "GET" else None
         routes: dict[str, Handler] = {
             "GET usage-statistics-enabled": self._statistics,
             "PUT usage-statistics-enabled": self._set_statistics,
@@ -465,6 +527,13 @@ class Simulator:
     def _world(self) -> Traffic:
         return self.traffic or Traffic(0, credentials=(), client_keys=())
 
+    @property
+    def _lists(self) -> list[str]:
+        """The lists of credentials: those of its era, and whatever others its world has any of, as a fork does."""
+        of_era = [name for name in MAPPINGS if self.offer.era >= made_up.FIRST_ERA.get(name, made_up.INT_ERA)]
+        more = (c.mapping for c in self._world.credentials if c.mapping not in MAPPINGS)
+        return list(dict.fromkeys([*of_era, *more]))
+
     def _mapping(self, name: str) -> Answer:
         body: Any = self._world.mapping(name, "int" if self.offer.era == made_up.INT_ERA else "string")
         if name == "auth-files" and self.offer.era >= made_up.STRING_ERA:
@@ -473,7 +542,7 @@ class Simulator:
 
     def _config(self, _: Request) -> Answer:
         """Tell the settings as the proxy does: secrets and all."""
-        names = [name for name in MAPPINGS if name != "auth-files"]
+        names = [name for name in self._lists if name != "auth-files"]
         body = {"proxy-url": "socks5://proxy:EXAMPLE-proxy-password@10.0.0.1:1080", "debug": False}
         body |= {name: self._world.mapping(name)[name] for name in names}
         if self.offer.version != OFFERS["snapshot"].version and self.offer.era >= made_up.STRING_ERA:
@@ -517,11 +586,16 @@ class Simulator:
         oldest = self._clock() - self._retention_s
         while self._queue and self._queue[0][0] < oldest:
             self._expired.append(self._queue.popleft()[1])
+        wanted = min(wanted, self.offer.answer_max or wanted)
         items = [self._queue.popleft()[1] for _ in range(min(wanted, len(self._queue)))]
-        version, offset = self.offer.queue or "7.2.140", self._offset
-        answer = _answer(200, [made_up.queue_item(x, version, offset) if isinstance(x, Usage) else x for x in items])
+        told = [self._item(x) if isinstance(x, Usage) else x for x in items]
+        answer = _answer(200, {"count": len(told), "items": told} if self.offer.enveloped else told)
         answer.pop = Pop(items)
         return answer
+
+    def _item(self, usage: Usage) -> Json:
+        shown = replace(usage, client_key=masked(usage.client_key)) if self.offer.masked else usage
+        return made_up.queue_item(shown, self.offer.queue or "7.2.140", self._offset)
 
     def _usage(self, _: Request) -> Answer:
         return _answer(200, made_up.snapshot_body(self._history.values()))
@@ -560,6 +634,15 @@ class Simulator:
 def _counted_as(credential: Credential) -> str:
     """Return under which provider the proxy counts an API key."""
     return (credential.name or credential.provider).lower()
+
+
+def masked(key: str) -> str:
+    """Return a key as a fork shows it."""
+    return f"{key[:4]}***{key[-4:]}" if len(key) > 8 else f"{key[:2]}***" if key else ""  # noqa: PLR2004
+
+
+def _unwritten(_: Request) -> Answer:
+    return _error(404, "not_found")
 
 
 def _nothing_here(_: Request) -> Answer:

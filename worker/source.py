@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import ssl
 import tempfile
 import threading
@@ -20,38 +19,46 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self, cast
+from typing import Any, BinaryIO, Protocol, Self, TypeVar, cast
 
 import httpx
 import msgspec
 import tenacity
 
+from worker.answer_errors import (
+    NotFoundError,
+    PassingError,
+    excerpt,
+    may_have_popped,
+    possible_loss,
+    refusal,
+    say,
+    unreachable,
+)
 from worker.config import Upstream
 from worker.errors import (
-    PossibleLossError,
     UpstreamAnswerError,
-    UpstreamBanned,
     UpstreamError,
-    UpstreamOff,
-    UpstreamRefused,
     UpstreamUnreachable,
-    UpstreamUntrusted,
+)
+from worker.generation import (
+    CONFIG,
+    QUEUE,
+    RETENTION,
+    SNAPSHOT,
+    STATISTICS,
+    Generation,
+    base_url,
+    first,
+    other,
 )
 from worker.json_errors import NOT_JSON
 from worker.trust import distrust, no_tls, trust
 from worker.unpack import unpacked
 
-MANAGEMENT = "/v0/management"
-STATISTICS = "usage-statistics-enabled"
-QUEUE = "usage-queue"
-SNAPSHOT = "usage"
-CONFIG = "config"
-
+T = TypeVar("T")
 RETENTION_DEFAULT_S, RETENTION_MAX_S = 60, 3600
 """For how long the proxy keeps a queued record where its configuration says nothing, and at most."""
-
-BAN_S = 30 * 60.0
-"""How long the proxy bans an address after five bad keys, where it does not say."""
 
 OTHER_MAX_BYTES = 64 << 20
 """Longest answer that is no usage: it is parsed into a tree of objects, and a list of credentials is never so long."""
@@ -59,22 +66,7 @@ OTHER_MAX_BYTES = 64 << 20
 EXCERPT_BYTES = 2000
 TRIES = 4
 RETRY_AFTER_MAX_S = 30.0
-PASSING = frozenset({429, 502, 503, 504})
-NOT_POPPED = frozenset(
-    {400, 401, 403, 404, 405, 406, 411, 413, 414, 415, 417, 421, 426, 428, 429, 431, 501, 503, 505, 511}
-)
-"""What is answered before the queue is read. After any other status it may have been: reverse proxies give up waiting
-for the proxy in many words, and the proxy itself may fail after it has read."""
-
-OF_OPENSSL = re.compile(r"\[SSL[^\]]*\] ?| ?\(_ssl\.c:\d+\)")
-"""Where in OpenSSL an error was found, which tells nobody anything."""
-
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?$")
-
-
-class NotFoundError(UpstreamError):
-    """The path is not served by this version of the proxy."""
 
 
 class Answer(Protocol):
@@ -115,6 +107,7 @@ class Source:
         transport: httpx.BaseTransport | None = None,
         stopping: threading.Event | None = None,
         trusting: ssl.SSLContext | None = None,
+        generation: Generation | None = None,
     ) -> None:
         """Prepare a client; nothing is asked yet. The key travels in a header only, and to this host only.
 
@@ -123,11 +116,11 @@ class Source:
             transport: what carries requests; httpx's own by default.
             stopping: once it is set, nothing is tried again.
             trusting: what its certificate is believed by; made anew by default.
+            generation: which one of its API was served last; by default the one that the URL names.
         """
         self._stopping = stopping or threading.Event()
-        base = (
-            upstream.url if MANAGEMENT in upstream.url or "/management" in upstream.url else upstream.url + MANAGEMENT
-        )
+        self._url = upstream.url
+        self._generation: Generation = generation if generation is not None else first(upstream.url)
         self._key = upstream.key.get_secret_value()
         self._max_body_bytes = upstream.max_body_bytes
         self._count = upstream.queue_count
@@ -135,7 +128,6 @@ class Source:
         self._date = ""
         self._asking = threading.Lock()
         self._client = httpx.Client(
-            base_url=base,
             headers={
                 "Authorization": f"Bearer {upstream.key.get_secret_value()}",
                 "Accept": "application/json",
@@ -172,8 +164,15 @@ class Source:
         """How many records one pop asks for."""
         return self._count
 
+    @property
+    def generation(self) -> Generation:
+        """The generation of its API that was served last."""
+        return self._generation
+
     def statistics_enabled(self) -> bool | None:
         """Ask whether the proxy records usage: the one safe question, by which key and reachability show.
+
+        By it the generation of the API is found out, too: the other one is asked where this one is not served.
 
         Returns:
             None where the proxy does not know the question (adapters).
@@ -181,16 +180,28 @@ class Source:
         Raises:
             UpstreamError: as `errors` tells them apart.
         """
-        try:
-            body = self._get(STATISTICS)
-        except NotFoundError:
-            return None
+        before = self._generation
+        for generation in (before, other(before)):
+            self._generation = generation
+            try:
+                return self._switch()
+            except NotFoundError as e:
+                if e.unset:  # it is off where nothing was written
+                    return False
+            except UpstreamError:
+                self._generation = before
+                raise
+        self._generation = before
+        return None
+
+    def _switch(self) -> bool | None:
+        body = self._get(STATISTICS)
         try:
             answer: Any = json.loads(body)
         except (ValueError, RecursionError) as e:
-            said = _excerpt(body.replace(self._key.encode(), b"***"))
+            said = excerpt(body.replace(self._key.encode(), b"***"))
             raise UpstreamAnswerError(f"not JSON: {said}", endpoint=STATISTICS, status=200) from e
-        value = cast("dict[str, Any]", answer).get(STATISTICS) if isinstance(answer, dict) else None
+        value = cast("dict[str, Any]", answer).get(STATISTICS) if isinstance(answer, dict) else answer
         return value if isinstance(value, bool) else None
 
     def mapping(self, endpoint: str) -> bytes | None:
@@ -200,6 +211,14 @@ class Source:
         except NotFoundError:
             return None
 
+    def listed_names(self) -> list[str]:
+        """Return the names of the proxy's settings, among them its lists of credentials; none where it tells none.
+
+        Raises:
+            UpstreamError: as `errors` tells them apart. It tells no setting.
+        """
+        return list(self._setting(CONFIG, dict[str, msgspec.Raw]) or ())
+
     def retention_s(self) -> int | None:
         """Return for how many seconds the proxy keeps a queued record; None where it tells nothing of its settings.
 
@@ -208,17 +227,27 @@ class Source:
         Raises:
             UpstreamError: as `errors` tells them apart.
         """
-        try:
-            body = self._get(CONFIG)
-        except NotFoundError:
+        if self._generation.path(CONFIG) is None:
+            told = self._setting(RETENTION, int, unset=0)
+        else:
+            settings = self._setting(CONFIG, _ProxyConfig)
+            told = (settings.redis_usage_queue_retention_seconds or 0) if settings is not None else None
+        if told is None:
             return None
-        except UpstreamAnswerError as e:
-            raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=e.status) from None
-        try:
-            told = msgspec.json.decode(body, type=_ProxyConfig).redis_usage_queue_retention_seconds or 0
-        except NOT_JSON:
-            raise UpstreamAnswerError("no settings that can be read", endpoint=CONFIG, status=200) from None
         return min(told, RETENTION_MAX_S) if told > 0 else RETENTION_DEFAULT_S
+
+    def _setting(self, question: str, kind: type[T], unset: T | None = None) -> T | None:
+        """Return what is decoded of the proxy's settings, and say nothing else of them; None where it tells none."""
+        try:
+            body = self._get(question)
+        except NotFoundError as e:
+            return unset if e.unset else None
+        except UpstreamAnswerError as e:
+            raise UpstreamAnswerError("no settings that can be read", endpoint=question, status=e.status) from None
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except NOT_JSON:
+            raise UpstreamAnswerError("no settings that can be read", endpoint=question, status=200) from None
 
     def offers_snapshot(self) -> bool:
         """Ask whether there is a history, without reading it.
@@ -227,12 +256,12 @@ class Source:
             UpstreamError: as `errors` tells them apart.
         """
         try:
-            with self._client.stream("GET", f"/{SNAPSHOT}") as response:
+            with self._begun(SNAPSHOT) as response:
                 self._accept(SNAPSHOT, response)
         except NotFoundError:
             return False
         except httpx.HTTPError as e:
-            raise _unreachable(e, SNAPSHOT) from e
+            raise unreachable(e, SNAPSHOT) from e
         return True
 
     @contextmanager
@@ -270,11 +299,11 @@ class Source:
             self._safely_sent(begun)
         except httpx.HTTPError as e:
             if not begun.bytes and distrust(e):  # a server says it before it reads a request
-                raise _unreachable(e, QUEUE) from e
-            raise _possible_loss(_say(e)) from e
+                raise unreachable(e, QUEUE) from e
+            raise possible_loss(say(e)) from e
         except UpstreamError as e:
-            if begun.bytes or (e.status is not None and _may_have_popped(e.status)):
-                raise _possible_loss(str(e)) from e
+            if begun.bytes or (e.status is not None and may_have_popped(e.status)):
+                raise possible_loss(str(e)) from e
             raise
 
     def _safely_sent(self, answer: Answer) -> None:
@@ -284,7 +313,7 @@ class Source:
                 with attempt, self._asking:
                     self._read(QUEUE, answer, self._max_body_bytes, params={"count": str(self._count)})
         except NOT_SENT as e:
-            raise _unreachable(e, QUEUE) from e
+            raise unreachable(e, QUEUE) from e
 
     def _get(self, endpoint: str) -> bytes:
         """Ask something that can be asked again, whose answer is short."""
@@ -306,12 +335,12 @@ class Source:
                     answer.content.truncate()
                     self._read(endpoint, answer, limit)
         except httpx.HTTPError as e:
-            raise _unreachable(e, endpoint) from e
+            raise unreachable(e, endpoint) from e
         return answer
 
     def _read(self, endpoint: str, answer: Answer, limit: int, params: dict[str, str] | None = None) -> None:
         """Hand `answer` what comes, or raise what its status means."""
-        with self._client.stream("GET", f"/{endpoint}", params=params) as response:
+        with self._begun(endpoint, params) as response:
             self._accept(endpoint, response)
             answer.begin(response.headers.get("Content-Encoding", ""))
             size = 0
@@ -326,6 +355,16 @@ class Source:
                     "not the answer of 200 that was expected", endpoint=endpoint, status=response.status_code
                 )
 
+    @contextmanager
+    def _begun(self, question: str, params: dict[str, str] | None = None) -> Generator[httpx.Response]:
+        """Ask a question where this generation answers it, and yield the answer as it begins."""
+        path = self._generation.path(question)
+        if path is None:
+            raise NotFoundError(f"{self._generation.name} has no such", endpoint=question, status=HTTPStatus.NOT_FOUND)
+        url = f"{base_url(self._url, self._generation)}/{path}"
+        with self._client.stream("GET", url, params=params) as response:
+            yield response
+
     def _accept(self, endpoint: str, response: httpx.Response) -> None:
         """Note what the headers say, and raise what a status that is no success means."""
         self._version = response.headers.get("X-CPA-VERSION", self._version)
@@ -333,56 +372,6 @@ class Source:
         if not response.is_success:
             excerpt = _some(response).replace(self._key.encode(), b"***")
             raise refusal(endpoint, response.status_code, excerpt, response.headers.get("Retry-After", ""))
-
-
-def refusal(  # noqa: PLR0911  # one return for each kind of refusal
-    endpoint: str, status: int, body: bytes, retry_after: str = ""
-) -> UpstreamError:
-    """Return the error that an answer other than 200 means (the proxy's texts are in its `error` field)."""
-    said = _excerpt(body)
-    if status == HTTPStatus.UNAUTHORIZED:
-        return UpstreamRefused(
-            f"{said}. Check the management key: the plain one, not the hash in the proxy's config.yaml. "
-            "Not tried again: five bad tries ban this address for 30 minutes.",
-            endpoint=endpoint,
-            status=status,
-        )
-    if status == HTTPStatus.FORBIDDEN and "banned" in said:
-        wait_s = ban_s(said)
-        return UpstreamBanned(
-            f"this address is banned for {wait_s:.0f} s more, after too many bad keys (from here or behind the same "
-            "reverse proxy). Correct the key, then wait, or restart the proxy.",
-            endpoint=endpoint,
-            status=status,
-            retry_after_s=wait_s,
-        )
-    if status == HTTPStatus.FORBIDDEN:
-        return UpstreamOff(
-            f"{said}. Set remote-management.allow-remote and a secret-key in the proxy's configuration.",
-            endpoint=endpoint,
-            status=status,
-        )
-    if status == HTTPStatus.NOT_FOUND:
-        return NotFoundError(said, endpoint=endpoint, status=status)
-    if status in PASSING:
-        return _Passing(said, endpoint=endpoint, status=status, retry_after_s=_seconds(retry_after))
-    if 300 <= status < 400:  # noqa: PLR2004  # redirects
-        return UpstreamAnswerError(
-            "a redirect, which is not followed: the key goes to the configured host only. Put the final URL there.",
-            endpoint=endpoint,
-            status=status,
-        )
-    return UpstreamAnswerError(said, endpoint=endpoint, status=status)
-
-
-def management_off() -> UpstreamOff:
-    """Return the error for a proxy on which no path of the management API is served."""
-    return UpstreamOff(
-        "the management API is not served here: no management key is set in the proxy, or it runs in Home mode, or "
-        "upstream.url has another base path",
-        endpoint=STATISTICS,
-        status=404,
-    )
 
 
 class _Begun:
@@ -400,47 +389,13 @@ class _Begun:
         self._answer.write(piece)
 
 
-def _may_have_popped(status: int) -> bool:
-    return not (300 <= status < 400 or status in NOT_POPPED)  # noqa: PLR2004  # redirects
-
-
-def _possible_loss(why: str) -> PossibleLossError:
-    return PossibleLossError(f"the answer did not arrive whole ({why}); records in it may be lost", endpoint=QUEUE)
-
-
-def ban_s(said: str) -> float:
-    """Return the seconds in a text such as `Try again in 29m58s`; half an hour where it has none."""
-    duration = DURATION.search(said.rstrip('."} \n'))
-    if duration is None or not duration[0]:
-        return BAN_S
-    hours, minutes, seconds = (float(part or 0) for part in duration.groups())
-    return hours * 3600 + minutes * 60 + seconds
-
-
-class _Passing(UpstreamUnreachable):
-    """A server error that may pass, and how long it asked to be left alone."""
-
-    def __init__(self, text: str, *, endpoint: str, status: int, retry_after_s: float) -> None:
-        super().__init__(text, endpoint=endpoint, status=status)
-        self.retry_after_s = retry_after_s
-
-
-def _unreachable(error: httpx.HTTPError, endpoint: str) -> UpstreamUnreachable:
-    untrusted = distrust(error)
-    return (
-        UpstreamUntrusted(untrusted, endpoint=endpoint)
-        if untrusted
-        else UpstreamUnreachable(no_tls(error) or _say(error), endpoint=endpoint)
-    )
-
-
 def _attempts(kinds: tuple[type[Exception], ...], stopping: threading.Event) -> tenacity.Retrying:
     """Try again after these errors; one of trust, or of TLS, does not pass by itself."""
     jitter = tenacity.wait_exponential_jitter(multiplier=0.2, max=5.0, jitter=0.3)
 
     def wait(state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after_s if isinstance(error, _Passing) else 0.0
+        asked = error.retry_after_s if isinstance(error, PassingError) else 0.0
         return max(jitter(state), min(asked, RETRY_AFTER_MAX_S))
 
     return tenacity.Retrying(
@@ -462,26 +417,3 @@ def _some(response: httpx.Response) -> bytes:
     begin.seek(0)
     with unpacked(begin, encoding=response.headers.get("Content-Encoding", ""), limit_bytes=EXCERPT_BYTES) as found:
         return bytes(found.body) or begin.getvalue()  # what cannot be unpacked is told as it is
-
-
-def _excerpt(body: bytes | bytearray) -> str:
-    """Return what an error body says: its `error` field, else its first words."""
-    try:
-        answer: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    said = cast("dict[str, Any]", answer).get("error") if isinstance(answer, dict) else None
-    words = said if isinstance(said, str) else re.sub(r"(?:<[^>]*>|\s)+", " ", body.decode("utf-8", "replace")).strip()
-    return words[:160] or "an empty answer"
-
-
-def _say(error: httpx.HTTPError) -> str:
-    said = OF_OPENSSL.sub("", str(error))
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
-
-
-def _seconds(retry_after: str) -> float:
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        return 0.0

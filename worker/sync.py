@@ -25,6 +25,7 @@ import structlog
 from sqlalchemy.engine import Engine
 
 from worker import database, decode, repair, store
+from worker.answer_errors import NotFoundError, management_off
 from worker.config import Config, Upstream
 from worker.errors import (
     BusyError,
@@ -39,6 +40,7 @@ from worker.errors import (
     WorkerError,
 )
 from worker.fetch import PassContext, QueueFetcher, greet
+from worker.generation import SNAPSHOT, Generation
 from worker.journal import Journal
 from worker.journal_load import JournalLoader
 from worker.load import Loader, PassResult, now, open_loader, run
@@ -46,7 +48,7 @@ from worker.overlap import Overlap
 from worker.pass_state import PassState
 from worker.refusal import Refusals
 from worker.session import SHORT
-from worker.source import SNAPSHOT, NotFoundError, Source, management_off
+from worker.source import Source
 from worker.trust import trust
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -98,6 +100,7 @@ class Station:
         self._journal: Journal | None = None
         self._loader: Loader | None = None
         self._learned_at = 0.0
+        self._generation: Generation | None = None
         self._unread_tried = False
         self._trust = trust(upstream)
         self._trusted_at = time.monotonic()
@@ -113,7 +116,9 @@ class Station:
         if self._journal is None:
             self._journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
         refusals = Refusals(self._config.data_dir, self.upstream)
-        with Source(self.upstream, stopping=self._stopping, trusting=self._trusting()) as source:
+        with Source(
+            self.upstream, stopping=self._stopping, trusting=self._trusting(), generation=self._generation
+        ) as source:
             context = PassContext(self.upstream, source, self._journal, refusals, result, self._stopping, self.beat)
             state = PassState()
             loading = threading.Thread(
@@ -129,6 +134,7 @@ class Station:
                 state.end_first_fetch()
                 while loading.is_alive():
                     loading.join(timeout=1.0)
+                self._generation = source.generation
         if state.refused is not None:
             raise state.refused
         for error in filter(None, (state.not_loaded, *state.take_errors())):

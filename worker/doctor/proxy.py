@@ -14,6 +14,7 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Literal, NamedTuple
 
+from worker.answer_errors import management_off
 from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
@@ -29,7 +30,7 @@ from worker.errors import (
 )
 from worker.load import now
 from worker.refusal import Refusals
-from worker.source import RETENTION_MAX_S, Source, management_off
+from worker.source import RETENTION_MAX_S, Source
 from worker.trust import trust
 
 TIMEOUT_S = 10.0
