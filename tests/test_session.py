@@ -231,3 +231,11 @@ def test_a_server_that_is_not_there_does_not_work():
     with pytest.raises(DatabaseAwayError) as raised:
         database.check_writable(engine)
     assert "\n" not in str(raised.value)
+
+
+def test_a_lock_whose_connection_is_lost_is_an_error_of_ours_and_no_traceback_of_the_pool(books, caplog):
+    with pytest.raises(DatabaseError), database._each_by_itself(books.engine) as connection:
+        connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert [record.message for record in caplog.records if record.exc_info] == []
+    with database._each_by_itself(books.engine) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)

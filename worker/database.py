@@ -233,7 +233,11 @@ def _each_by_itself(engine: Engine) -> Generator[Connection]:
     """Open a connection on which each statement is a transaction: none is left open, whoever stops in between."""
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            yield _driver(connection)
+            try:
+                yield _driver(connection)
+            except DRIVER_ERRORS:
+                connection.invalidate()  # it may be lost: the pool would find out by failing to reset it
+                raise
     except DRIVER_ERRORS as e:
         raise_ours(e)
 
