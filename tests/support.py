@@ -43,10 +43,6 @@ RENDERINGS: Mapping[str, Rendering] = {
     "snapshot": "snapshot",
     "snapshot-int": "snapshot-int",
     "both": "6.10.8",
-    "v8": "7.2.140",
-    "v8-only": "7.2.140",
-    "capped": "7.2.140",
-    "envelope": "6.10.8",
 }
 """How the calls of each generation of the simulator come to us; of two ways, the queue is preferred."""
 

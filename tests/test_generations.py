@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support import KEY, RENDERINGS, SEED, calls, proxy
+from support import KEY, SEED, calls, proxy
 
 from worker import generation
 from worker.config import Upstream
@@ -17,6 +17,7 @@ from worker.simulator import masked
 from worker.source import Source
 from worker.traffic import CREDENTIALS, Credential, Model, Traffic
 
+RENDERINGS = {"v8": "7.2.140", "v8-only": "7.2.140", "capped": "7.2.140", "envelope": "6.10.8"}
 SYNC = ("sync", "--once", "--json")
 META = Credential(mapping="meta-api-key", provider="meta", executor="MetaExecutor", key="mk-EXAMPLE-meta-0001",
                   base_url="https://api.meta.ai/v1", models=(Model("llama-5", "llama-5", "POST /v1/responses"),),
@@ -39,7 +40,7 @@ def seen_by_the_database(simulator, n):
 # -- whole passes -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["v8", "v8-only", "capped", "envelope"])
+@pytest.mark.parametrize("version", RENDERINGS)
 def test_a_pass_takes_all_of_it_and_a_second_one_changes_nothing(books, version):
     with proxy(version, calls(1700)) as simulator:
         first = books.worker(simulator, *SYNC, WORKER__UPSTREAM__0__QUEUE_COUNT="1000")
