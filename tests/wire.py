@@ -42,25 +42,23 @@ def _connected(dsn: str) -> socket.socket:
     return found
 
 
+def _carry(one: socket.socket, other: socket.socket, dropping: threading.Event) -> None:
+    """Hand on what comes from one side to the other, until either has ended."""
+    with suppress(OSError):
+        while data := one.recv(1 << 16):
+            if not dropping.is_set():
+                other.sendall(data)
+    for end in (one, other):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)  # closing alone ends nothing while another thread reads from it
+        end.close()
+
+
 @contextmanager
 def wire(dsn: str) -> Iterator[Wire]:
     """A way to the server of `dsn`."""
     listening = socket.create_server(("127.0.0.1", 0))
     made = Wire(listening.getsockname()[1])
-
-    def carry(one: socket.socket, other: socket.socket) -> None:
-        try:
-            while data := one.recv(1 << 16):
-                if made.dropping.is_set():
-                    continue
-                other.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (one, other):
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)  # closing alone ends nothing while another thread reads from it
-                end.close()
 
     def serve() -> None:
         while True:
@@ -73,7 +71,7 @@ def wire(dsn: str) -> Iterator[Wire]:
             server = _connected(dsn)
             made.carried += (client, server)
             for pair in ((client, server), (server, client)):
-                threading.Thread(target=carry, args=pair, daemon=True).start()
+                threading.Thread(target=_carry, args=(*pair, made.dropping), daemon=True).start()
 
     threading.Thread(target=serve, daemon=True).start()
     try:
