@@ -29,6 +29,7 @@ from worker import (
     dataset,
     decode,
     directory,
+    executions,
     price,
     probe,
     register,
@@ -144,6 +145,8 @@ class Batch(NamedTuple):
     """How many links of channels the upstream had seen when its records were given their channels."""
     refused: str = ""
     """Why PostgreSQL refuses a name in it; there are no rows then."""
+    ordinals: Mapping[bytes, int] = {}
+    """The places of rows among equal ones of their payload, by event key, where they are not the first."""
 
 
 class _RelinkedError(Exception):
@@ -218,7 +221,10 @@ class Loader:
         with self._naming:
             try:
                 links = self._links()  # before the channels are looked up: then it is never too new
-                return Batch(decoded, self._rows(decoded.records), asides, links)
+                rows = self._rows(decoded.records)
+                pairs = zip(decoded.records, rows, strict=True)
+                ordinals = {row.event_key: record.ordinal for record, row in pairs if record.ordinal}
+                return Batch(decoded, rows, asides, links, ordinals=ordinals)
             except RefusedError as e:
                 return Batch(decoded, [], asides, refused=str(e))
 
@@ -302,7 +308,7 @@ class Loader:
     def _commit(
         self, entry_id: str, batch: Batch, result: PassResult, released: Sequence[int], possible_loss: int
     ) -> None:
-        decoded, rows, asides, links, _ = batch
+        decoded, rows, asides, links, _, ordinals = batch
         pulled = len(rows) + len(asides)
 
         def transaction(connection: database.Connection) -> tuple[list[store.Row], list[store.Row], int] | None:
@@ -315,8 +321,10 @@ class Loader:
             register.keep_records(connection)
             dropped_before = register.records_dropped_before(connection, self.upstream_id)
             kept = [row for row in rows if row.occurred_at >= dropped_before] if dropped_before else rows
+            told = executions.sort_out(connection, self.upstream_id, kept, ordinals)
+            executions.give_ids(connection, told.named)
             expected, self._all_new = self._all_new, False  # tried again, it goes the way that finds out
-            new = store.insert_records(connection, batch_id, kept, all_new=expected)
+            new = store.insert_records(connection, batch_id, told.store, all_new=expected)
             rollup.apply(connection, rollup.deltas(new, self.zone))
             # Asked after the rollups are locked: a rebuild for another zone may have come between.
             database.rollup_timezone(connection, self.zone.key)
@@ -430,14 +438,24 @@ class Loader:
         if charged_by is None:
             charged_by = known.tariffs[tier] = self.pricer.tariff(known.dimension, tier)
         charge = charged_by.charge(at, counts)
+        event_key, base_key = self._keys(r, known)
         return store.Row(
             at, r.latency_ms, r.ttft_ms,
             reported.input, reported.output, reported.reasoning, reported.cached, reported.total, *counts,
             known.dimension_id, known.origin_id, r.status_code,
-            self.keyring.event_key(r.identity(known.head, known.tail)), known.resolution.rule, r.request_id,
+            event_key, known.resolution.rule, r.request_id,
             r.service_tier, r.response_service_tier, r.reasoning_effort, r.error,
+            r.execution_id or None, base_key, r.stream, r.session_id or None, r.parent_session_id or None,
+            r.response_model or None, r.cache_write_1h_tokens,
             *charge[:5], estimated=charge.estimated,
         )  # fmt: skip
+
+    def _keys(self, r: decode.Record, known: _Known) -> tuple[bytes, bytes | None]:
+        """Return a record's event key, and what it goes by without its execution id and place among equal ones."""
+        if not r.execution_id and not r.ordinal:
+            return self.keyring.event_key(r.identity(known.head, known.tail)), None
+        own = r.execution(self.upstream) if r.execution_id else r.identity(known.head, known.tail)
+        return self.keyring.event_key(own), self.keyring.event_key(r.identity(known.head, known.tail, 0))
 
     def resolve(self, origin: register.Origin, provider: str, *, fresh: bool = True) -> Resolution:
         """Return the channel for what records say of their credential; looked up once per distinct value.

@@ -335,6 +335,11 @@ FALLBACKS = """
 SELECT * FROM usage_api.v1_fallbacks(
     %(since)s, %(until)s, of_upstream => %(upstream)s, of_client_key => %(client_key)s)
 """
+SESSIONS = """
+SELECT * FROM usage_api.v1_sessions(
+    %(since)s, %(until)s, of_upstream => %(upstream)s, of_channel => %(channel)s, of_client_key => %(client_key)s,
+    of_model => %(model)s, page_size => %(limit)s)
+"""
 CACHE_TTL = """
 SELECT * FROM usage_api.v1_cache_ttl(
     %(since)s, %(until)s, of_client_key => %(client_key)s, of_upstream => %(upstream)s)
@@ -362,6 +367,7 @@ RECORD_COLUMNS = (
     "status_code", "error", "input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "total_tokens",
     *TOKENS, *COSTS, "cache_read_cost_usd", "cache_write_cost_usd", "service_tier", "reasoning_effort", "latency_ms",
     "ttft_ms", "synced_at", "record_id", "response_service_tier", "cost_estimated", "estimated_cost_usd",
+    "execution_id", "stream", "session_id", "parent_session_id", "response_model", "cache_write_1h_tokens",
 )  # fmt: skip
 PERIOD_FIGURES = ("requests", "succeeded", "failed", "input_tokens", "output_tokens", "cache_read_tokens",
                   "cache_write_tokens", "tokens", "unclassified_tokens", *COSTS)  # fmt: skip
@@ -420,6 +426,17 @@ FAMILIES: Mapping[str, Family] = {
         at_a_glance=("occurred_at", "channel", "client_key", "model", "outcome", "total_tokens", "cost_usd",
                      "latency_ms", "status_code", "alias", "error"),
         spare=("error", "alias", "status_code", "latency_ms", "cost_usd", "client_key"),
+    ),
+    "sessions": Family(
+        title="Sessions", query=SESSIONS, takes=(*WINDOW, *FILTERS, "limit"), days=7, limit=100, counts=(),
+        by=("upstream", "client_key", "session_id"), bar="requests",
+        nothing="no sessions in this period: the proxy tells them from v8 on",
+        columns=("upstream", "client_key", "session_id", "parent_session_id", "first_at", "last_at", "requests",
+                 "failed", "cancelled", "models", "total_tokens", *TOKENS, *COSTS, "unpriced_requests",
+                 "estimated_cost_usd"),
+        at_a_glance=("client_key", "session_id", "first_at", "last_at", "requests", "failed", "models",
+                     "total_tokens", "cost_usd"),
+        spare=("models", "failed", "first_at"),
     ),
     "fallbacks": Family(
         title="Requests and their attempts", query=FALLBACKS, shape="facts", days=7,

@@ -39,6 +39,7 @@ class What(StrEnum):
     CALLS = "calls"
     DASHBOARD = "dashboard"
     RECORDS = "records"
+    SESSIONS = "sessions"
     FALLBACKS = "fallbacks"
     CACHE_TTL = "cache-ttl"
     CACHE_HITS = "cache-hits"

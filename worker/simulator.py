@@ -58,8 +58,8 @@ OFFERS: Mapping[Generation, Offer] = MappingProxyType(
         "snapshot-int": Offer("6.6.55", made_up.INT_ERA, snapshot="int"),
         "resp-only": Offer("6.10.5", made_up.STRING_ERA),
         "both": Offer("6.10.8-fork", made_up.STRING_ERA, queue="6.10.8", snapshot="string"),
-        "v8": Offer("8.0.20", made_up.MODERN_ERA, queue="7.2.140", bases=(BASE_PATH, v8.BASE_PATH)),
-        "v8-only": Offer("8.9.0", made_up.MODERN_ERA, queue="7.2.140", bases=(v8.BASE_PATH,)),
+        "v8": Offer("8.0.20", made_up.MODERN_ERA, queue="8.0.20", bases=(BASE_PATH, v8.BASE_PATH)),
+        "v8-only": Offer("8.9.0", made_up.MODERN_ERA, queue="8.0.20", bases=(v8.BASE_PATH,)),
         "capped": Offer("7.2.140-plus", made_up.MODERN_ERA, queue="7.2.140", answer_max=500, masked=True),
         "envelope": Offer(
             "6.10.8-plus", made_up.STRING_ERA, queue="6.10.8", answer_max=500, enveloped=True, masked=True

@@ -12,13 +12,13 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.sql import SQL, Composed
+from psycopg.sql import SQL, Composed, Identifier
 from psycopg.types.string import BytesBinaryDumper
 
 from worker import price
 from worker.database import Connection
 from worker.register import Origin, one
-from worker.staging import StagingTable, column_list
+from worker.staging import COMMA, StagingTable, column_list
 
 
 class Row(NamedTuple):
@@ -47,6 +47,14 @@ class Row(NamedTuple):
     response_service_tier: str
     reasoning_effort: str
     error: str | None
+    execution_id: str | None
+    base_key: bytes | None
+    """What the event key would be without an execution id and an ordinal, where that is another one."""
+    stream: bool | None
+    session_id: str | None
+    parent_session_id: str | None
+    response_model: str | None
+    cache_write_1h_tokens: int | None
     cost_pico_usd: int | None
     actual_cost_pico_usd: int | None
     cache_read_cost_pico_usd: int | None
@@ -64,7 +72,7 @@ def plain(at: datetime, dimension_id: int, origin_id: int, event_key: bytes) -> 
     """Return a record that holds nothing which PostgreSQL could refuse."""
     return Row(
         at, None, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, dimension_id, origin_id, None, event_key, "none",
-        "", "", "", "", None, None, None, None, None, None, estimated=False,
+        "", "", "", "", None, None, None, None, None, None, None, None, None, None, None, None, None, estimated=False,
     )  # fmt: skip
 
 
@@ -159,6 +167,8 @@ RECORD_COLUMNS = {
     "dimension_id": "int4", "origin_id": "int4", "status_code": "int4", "event_key": "bytea",
     "channel_rule": "text", "request_id": "text", "service_tier": "text", "response_service_tier": "text",
     "reasoning_effort": "text", "error": "text",
+    "execution_id": "text", "base_key": "bytea", "stream": "bool", "session_id": "text", "parent_session_id": "text",
+    "response_model": "text", "cache_write_1h_tokens": "int8",
     "cost_usd": "numeric", "actual_cost_usd": "numeric", "cache_read_cost_usd": "numeric",
     "cache_write_cost_usd": "numeric", "price_id": "int4", "cost_estimated": "bool",
     "batch_id": "int8",
@@ -282,14 +292,9 @@ class Stored(NamedTuple):
     origin: Origin
 
 
-SELECT_STORED = """
+SELECT_STORED = SQL("""
 SELECT
-    r.occurred_at, r.latency_ms, r.ttft_ms,
-    r.input_tokens, r.output_tokens, r.reasoning_tokens, r.cached_tokens, r.total_tokens,
-    r.uncached_input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.billed_output_tokens,
-    r.unclassified_tokens, r.dimension_id, r.origin_id, r.status_code, r.event_key,
-    r.channel_rule, r.request_id, r.service_tier, r.response_service_tier, r.reasoning_effort, r.error,
-    r.cost_usd, r.actual_cost_usd, r.cache_read_cost_usd, r.cache_write_cost_usd, r.price_id, r.cost_estimated,
+    {columns},
     o.auth_index, o.source_digest, o.source_label, o.auth_type
 FROM usage.record AS r
 JOIN usage.origin AS o USING (origin_id)
@@ -300,7 +305,7 @@ WHERE r.occurred_at >= %(since)s AND r.occurred_at < %(until)s
 ORDER BY r.occurred_at, r.event_key
 LIMIT %(limit)s
 FOR NO KEY UPDATE OF r
-"""
+""").format(columns=COMMA.join(Identifier("r", name) for name in RECORD_COLUMNS if name != "batch_id"))
 
 
 def stored(

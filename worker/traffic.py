@@ -17,12 +17,13 @@ from random import Random
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
 
 Json = dict[str, object]
 Family = Literal["subset", "independent", "separate_reasoning", "plain"]
 """How raw counts are reported; `plain` is without cache and reasoning, so every arithmetic reads it alike."""
 
-QueueVersion = Literal["7.2.140", "6.10.8"]
+QueueVersion = Literal["8.0.20", "7.2.140", "6.10.8"]
 IndexKind = Literal["string", "int"]
 Rendering = Literal["7.2.140", "6.10.8", "snapshot", "snapshot-int"]
 ChannelKind = Literal["auth", "apikey", "unknown"]
@@ -655,7 +656,8 @@ def stamp(timestamp_ns: int, offset: str = "Z") -> str:
 
 def queue_item(usage: Usage, version: QueueVersion = "7.2.140", offset: str = "Z") -> Json:
     """Return one item of the queue as that version writes it."""
-    raw = reported(usage, version)
+    rendering: Rendering = "7.2.140" if version == "8.0.20" else version  # what is told of tokens has stayed
+    raw = reported(usage, rendering)
     tokens: Json = {
         "input_tokens": raw.input,
         "output_tokens": raw.output,
@@ -670,7 +672,7 @@ def queue_item(usage: Usage, version: QueueVersion = "7.2.140", offset: str = "Z
         "auth_index": usage.auth_index,
         "tokens": tokens,
         "failed": usage.failed,
-        "provider": provider_name(usage, version),
+        "provider": provider_name(usage, rendering),
         "model": usage.model,
         "alias": usage.alias,
         "endpoint": usage.endpoint,
@@ -678,11 +680,13 @@ def queue_item(usage: Usage, version: QueueVersion = "7.2.140", offset: str = "Z
         "api_key": usage.client_key,
         "request_id": usage.request_id,
     }
-    if version == "7.2.140":
+    if rendering == "7.2.140":
         tokens["cache_read_tokens"] = usage.cache_read
         tokens["cache_read_tokens_present"] = True
         tokens["cache_creation_tokens"] = usage.cache_write
         _add_modern_fields(item, usage)
+    if version == "8.0.20":
+        _add_fields_of_v8(item, usage)
     return item
 
 
@@ -706,6 +710,24 @@ def _add_modern_fields(item: Json, usage: Usage) -> None:
         item["access_token_sha256"] = _token_digest(usage.auth_index)
     if dice % 3 == 0:
         item["response_headers"] = {"Content-Type": ["text/event-stream"], "X-Note": ["é", usage.request_id]}
+
+
+def _add_fields_of_v8(item: Json, usage: Usage) -> None:
+    """Add what v8 tells of an attempt; a session is a client's that goes on for some requests."""
+    dice = int(usage.request_id, 16)
+    told = sha256(f"{usage.timestamp_ns} {usage.request_id} {usage.model} {usage.auth_index}".encode()).digest()
+    item["execution_id"] = str(UUID(bytes=told[:16], version=4))
+    item["trace_id"] = usage.request_id
+    item["stream"] = dice % 5 != 0
+    if usage.client_key and dice % 4:
+        item["session_id"] = str(
+            UUID(bytes=sha256(f"{usage.client_key} {dice % 17}".encode()).digest()[:16], version=4)
+        )
+        if dice % 17 == 3:
+            parent = sha256(f"{usage.client_key} 0".encode()).digest()
+            item["parent_session_id"] = str(UUID(bytes=parent[:16], version=4))
+    if not usage.failed:
+        item["response_model"] = f"{usage.model}-2026-08-07"
 
 
 @lru_cache(maxsize=256)

@@ -101,22 +101,35 @@ class Record(msgspec.Struct, frozen=True, repr_omit_defaults=True, gc=False):
     ordinal: int = 0
     response_service_tier: str = ""
     """The service tier that the upstream said it used."""
+    execution_id: str = ""
+    """What v8 gives each attempt at an upstream; what an attempt made of several models shares it."""
+    stream: bool | None = None
+    session_id: str = ""
+    parent_session_id: str = ""
+    response_model: str = ""
+    """The model that the upstream said it used."""
+    cache_write_1h_tokens: int | None = None
+    """How many of the cache writes are kept for an hour instead of five minutes; None where that is not told."""
 
     def __repr__(self) -> str:
         """Name the record without its secrets."""
         return f"<Record {self.labels.model} at {self.occurred_at_ns}>"
 
-    def identity(self, head: str, tail: str) -> str:
+    def identity(self, head: str, tail: str, ordinal: int | None = None) -> str:
         """Return the text whose digest is the event key: the same through the queue and through a snapshot.
 
-        The proxy's own key, and an ordinal for siblings that share it within one payload; `head` and `tail` are what
-        its labels say of it.
+        The proxy's own key, and an ordinal for siblings that share it within one payload, by default its own; `head`
+        and `tail` are what its labels say of it.
         """
         r = self.reported
         return (
             f"{head}{self.occurred_at_ns}{tail}{r.input}\0{r.output}\0{r.reasoning}\0{r.cached}\0{r.total}"
-            f"\0{self.ordinal}"
+            f"\0{self.ordinal if ordinal is None else ordinal}"
         )
+
+    def execution(self, upstream: str) -> str:
+        """Return the text whose digest is the event key where there is an execution id: no more than that is needed."""
+        return f"{upstream}\0execution\0{self.execution_id}\0{self.labels.model}"
 
 
 class BadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +166,8 @@ class Tokens(msgspec.Struct, gc=False):
     total_tokens: int | None = 0
     cache_read_tokens: int | None = None
     cache_creation_tokens: int | None = None
+    cache_creation_5m_tokens: int | None = None
+    cache_creation_1h_tokens: int | None = None
 
 
 class Input(msgspec.Struct, gc=False):
@@ -214,6 +229,11 @@ class Item(msgspec.Struct, gc=False):
     service_tier: str | None = None
     response_service_tier: str | None = None
     accounting_version: int | None = None
+    execution_id: str | None = None
+    stream: bool | None = None
+    session_id: str | None = None
+    parent_session_id: str | None = None
+    response_model: str | None = None
 
 
 _TOKENS = (*Tokens.__struct_fields__, "cache_read_tokens_present")
@@ -302,7 +322,7 @@ def _lenient(fields: dict[str, Any]) -> Item:
 _HARD: dict[str, Any] = {"timestamp": str, "tokens": Tokens, "failed": bool, "generate": bool}
 _SOFT: dict[str, Any] = {
     "token_breakdown": Breakdown, "fail": Fail, "latency_ms": int, "ttft_ms": int, "auth_index": int | str,
-    "accounting_version": int,
+    "accounting_version": int, "stream": bool,
 }  # fmt: skip
 
 
@@ -359,7 +379,23 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=not classified),
         classified,
         response_service_tier=text(item.response_service_tier),
+        execution_id=_execution_id(item.execution_id),
+        stream=item.stream,
+        session_id=text(item.session_id),
+        parent_session_id=text(item.parent_session_id),
+        response_model=text(item.response_model),
+        cache_write_1h_tokens=_kept_for_an_hour(item.tokens),
     )
+
+
+def _execution_id(value: str | None) -> str:
+    """Return an execution id as it is; one that would have to be cut tells no attempt from another."""
+    return clean(value).strip() if value and len(value) <= TEXT_MAX_CHARS else ""
+
+
+def _kept_for_an_hour(tokens: Tokens | None) -> int | None:
+    count = tokens.cache_creation_1h_tokens if tokens else None
+    return count if count is not None and 0 <= count <= COUNT_MAX else None
 
 
 _LABELS: dict[tuple[Any, ...], Labels] = {}
@@ -420,6 +456,8 @@ class Siblings:
 
     def numbered(self, record: Record) -> Record:
         """Return the record with its ordinal."""
+        if record.execution_id:  # told again, it is the same one
+            return record
         ns, identity = record.occurred_at_ns, _identity(record)
         first = self._first.get(ns)
         if first is None:
@@ -489,7 +527,7 @@ def clean(value: str) -> str:
     return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-_counted = attrgetter(*Tokens.__struct_fields__)
+_counted = attrgetter(*(name for name in Tokens.__struct_fields__ if not name.endswith(("_5m_tokens", "_1h_tokens"))))
 
 
 def _reported(tokens: Tokens | None) -> Reported:
