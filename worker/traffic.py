@@ -720,14 +720,16 @@ def _add_fields_of_v8(item: Json, usage: Usage) -> None:
     item["trace_id"] = usage.request_id
     item["stream"] = dice % 5 != 0
     if usage.client_key and dice % 4:
-        item["session_id"] = str(
-            UUID(bytes=sha256(f"{usage.client_key} {dice % 17}".encode()).digest()[:16], version=4)
-        )
-        if dice % 17 == 3:
-            parent = sha256(f"{usage.client_key} 0".encode()).digest()
-            item["parent_session_id"] = str(UUID(bytes=parent[:16], version=4))
+        number = dice % 17
+        item["session_id"] = _session_id(usage.client_key, number)
+        if number and number % 5 == 0:
+            item["parent_session_id"] = _session_id(usage.client_key, 0)
     if not usage.failed:
         item["response_model"] = f"{usage.model}-2026-08-07"
+
+
+def _session_id(client_key: str, number: int) -> str:
+    return str(UUID(bytes=sha256(f"{client_key} {number}".encode()).digest()[:16], version=4))
 
 
 @lru_cache(maxsize=256)
