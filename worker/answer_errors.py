@@ -23,6 +23,7 @@ from worker.errors import (
     UpstreamUntrusted,
 )
 from worker.generation import QUEUE, STATISTICS, UNSET
+from worker.proxy_settings import ALLOW_REMOTE, SECRET_KEY
 from worker.trust import distrust, no_tls
 
 BAN_S = 30 * 60.0
@@ -89,7 +90,7 @@ def refusal(  # noqa: PLR0911  # one return for each kind of refusal
         )
     if status == HTTPStatus.FORBIDDEN:
         return UpstreamOff(
-            f"{said}. Set remote-management.allow-remote and a secret-key in the proxy's configuration.",
+            f"{said}. Set {ALLOW_REMOTE} and {SECRET_KEY} in the proxy's configuration.",
             endpoint=endpoint,
             status=status,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ RECORD_ROOM_BYTES = 4096
 
 COUNTED_MAX_BYTES = 32 << 20
 """A longer answer is not looked into for how many elements it has: it is taken for a full one."""
+
+DRAIN_MAX_S = 300.0
+"""For how long one pass goes on popping a queue that fills faster than it is emptied: other proxies wait."""
 
 SMALL_ANSWERS = 3
 """So many in a row of less than a tenth of what an answer can hold, and a queue that fills all the time is empty."""
@@ -90,8 +94,11 @@ class QueueFetcher:
             UpstreamError: a pop failed; what it delivered all the same has been kept.
             JournalError: the journal is full, or its disk refuses: nothing more is asked for.
         """
-        small = 0
+        small, until = 0, time.monotonic() + DRAIN_MAX_S
         while small < SMALL_ANSWERS and not self._context.stopping.is_set():
+            if time.monotonic() > until:
+                log.warning("queue.not_emptied", seconds=DRAIN_MAX_S, remedy="the next pass goes on with it")
+                return
             elements = self._pop(self._reserve())
             self._context.beat()
             if elements == 0:

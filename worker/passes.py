@@ -10,6 +10,7 @@ from worker import show
 from worker.complaint import complain
 from worker.errors import BusyError
 from worker.load import PassResult
+from worker.proxy_settings import STATISTICS_ON
 
 
 def print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> None:
@@ -28,7 +29,7 @@ def print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> Non
         if result.statistics_enabled is False:
             show.say(
                 f"{result.upstream}: usage statistics are switched off in the proxy, so it records nothing: "
-                "set usage-statistics-enabled: true"
+                f"set {STATISTICS_ON}"
             )
         if result.too_old:
             show.say(

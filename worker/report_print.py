@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from worker import show
 from worker.options import Format
 from worker.report import Figures
+from worker.secret import is_masked
 
 UNKNOWN = "unknown"
 
@@ -90,6 +91,8 @@ def _notes(figures: Figures) -> list[str]:
         notes.append("* without the requests that have no price: `worker prices unpriced`")
     if any(row.get("estimated_cost_usd") for row in rows):
         notes.append("~ estimated in part: `worker prices unpriced --estimated`")
+    if any(is_masked(row.get("client_key") or "") for row in rows):
+        notes.append("***: the proxy masks client keys, and several may look alike")
     if any(row.get("channel") == UNKNOWN or row.get("channel_group") == UNKNOWN for row in rows):
         notes.append("unknown: the proxy lists no credential that fits, see `worker resolve`")
     if any(value is None and row.get(name.replace("_to_ms", "_ms")) is not None for row in rows

@@ -19,6 +19,9 @@ MASK_MIN_LENGTH = 12
 REMEMBERED_MAX_CHARS = 1000
 """Digests of longer secrets are computed each time, so that none is held in memory."""
 
+MASKED = re.compile(r"[^\s*]{4}\*{3}[^\s*]{4}|[^\s*]{2}\*{3}")
+"""A key of which a fork of the proxy shows no more than this: several keys may look so."""
+
 NO_KEY_LABEL = "(no key)"
 
 # An e-mail address, or the name of an auth file: the two kinds of `source` that are safe to show. No colon or
@@ -52,6 +55,8 @@ class Keyring:
         """Return what a person sees in a key's place: `…Q2mX#3fa9c1`, the mask and six digits of the digest."""
         if not secret:
             return NO_KEY_LABEL
+        if is_masked(secret):
+            return secret
         sealed = SEALED.fullmatch(secret)
         return f"{sealed[2] if sealed else mask(secret)}#{self.digest(secret).hex()[:6]}"
 
@@ -74,6 +79,11 @@ def _bytes(text: str) -> bytes:
 def mask(secret: str) -> str:
     """Return `…` and at most the last four characters, none of them if the key is shorter than twelve."""
     return f"…{secret[-4:]}" if len(secret) >= MASK_MIN_LENGTH else "…"
+
+
+def is_masked(key: str) -> bool:
+    """Say whether it is no key but what a fork of the proxy shows of one, or of several that look alike."""
+    return MASKED.fullmatch(key) is not None
 
 
 def is_account(source: str) -> bool:

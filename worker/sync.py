@@ -46,6 +46,7 @@ from worker.journal_load import JournalLoader
 from worker.load import Loader, PassResult, now, open_loader, run
 from worker.overlap import Overlap
 from worker.pass_state import PassState
+from worker.proxy_settings import STATISTICS_ON
 from worker.refusal import Refusals
 from worker.session import SHORT
 from worker.source import Source
@@ -266,7 +267,7 @@ def _fetch(context: PassContext, state: PassState, interval_s: float) -> bool:
 def _ask_first(context: PassContext) -> None:
     context.result.statistics_enabled = greet(context.source, context.refusals)
     if context.result.statistics_enabled is False:
-        remedy = "set usage-statistics-enabled: true in the proxy's configuration"
+        remedy = f"set {STATISTICS_ON} in the proxy's configuration"
         log.warning("upstream.statistics_off", remedy=remedy)
 
 

@@ -24,7 +24,7 @@ from worker.decode.record import (
     soft,
     text,
 )
-from worker.secret import Keyring, is_account
+from worker.secret import Keyring, is_account, is_masked
 
 _SECRET = ("api_key", "source")
 _NUMBERS = {
@@ -75,7 +75,7 @@ def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
 
 def hidden(secret: str, keyring: Keyring) -> str:
     """Return what stands for a secret in a record that is set aside; accounts stay as they are."""
-    return secret if not secret or is_account(secret) else keyring.sealed(secret)
+    return secret if not secret or is_account(secret) or is_masked(secret) else keyring.sealed(secret)
 
 
 def _kept(name: str, value: Any, keyring: Keyring) -> Any:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from worker import proxy_settings
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
 from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
@@ -23,8 +24,9 @@ SILENT_MIN = 5
 
 SHARED_MIN = 20
 REMEDY = (
-    "Stop what else reads this queue or subscribes to the proxy's Redis port: a worker with another database, a "
-    f"dashboard, a collector; or, if nothing does, set redis-usage-queue-retention-seconds: {RETENTION_MAX_S}"
+    "Stop what else reads this queue: a worker with another database, cpa-usage-keeper, EasyCLIProxyAPI while its "
+    "window is open, any subscriber of the proxy's Redis port (to which records then go instead); or, if there is "
+    f"none, set {proxy_settings.retention(RETENTION_MAX_S)}"
 )
 
 

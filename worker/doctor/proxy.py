@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Literal, NamedTuple
 
 from worker.answer_errors import management_off
+from worker import proxy_settings
 from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
@@ -29,6 +30,7 @@ from worker.errors import (
     UpstreamUntrusted,
 )
 from worker.load import now
+from worker.proxy_settings import ALLOW_REMOTE, SECRET_KEY, STATISTICS_ON
 from worker.refusal import Refusals
 from worker.source import RETENTION_MAX_S, Source
 from worker.trust import trust
@@ -37,7 +39,7 @@ TIMEOUT_S = 10.0
 """How long a proxy may take to answer: somebody waits for the doctor."""
 
 QUEUE_SINCE = [6, 10, 8]
-RETENTION = f"Put this line into the proxy's config.yaml: redis-usage-queue-retention-seconds: {RETENTION_MAX_S}"
+RETENTION = f"Put this into the proxy's config.yaml: {proxy_settings.retention(RETENTION_MAX_S)}"
 
 CERTIFICATES = (
     "Set upstream.ca_file to the certificate of the authority that signed the proxy's, and upstream.url to a name that "
@@ -152,9 +154,9 @@ def _unanswered(upstream: Upstream, failure: UpstreamError) -> Iterator[Finding]
     if not isinstance(failure, UpstreamOff):
         remedy = "Correct upstream.url: something else answers there, such as a reverse proxy's page."
     elif failure.status == HTTPStatus.NOT_FOUND:
-        remedy = "Set remote-management.secret-key in the proxy's config.yaml, end Home mode, or correct upstream.url."
+        remedy = f"Set {SECRET_KEY} in the proxy's config.yaml, end Home mode, or correct upstream.url."
     else:
-        remedy = "Set remote-management.allow-remote to true, and a secret-key, in the proxy's config.yaml."
+        remedy = f"Set {ALLOW_REMOTE} and {SECRET_KEY} in the proxy's config.yaml."
     yield error("management_api", UpstreamError, str(failure), remedy, upstream.name)
 
 
@@ -178,7 +180,7 @@ def _usage_statistics(proxy: Proxy, *, enabled: bool) -> Finding:
     if enabled:
         return ok("usage_statistics", "the proxy records usage", proxy.name)
     what = "usage statistics are switched off, so the proxy records nothing"
-    remedy = "Put this line into the proxy's config.yaml: usage-statistics-enabled: true"
+    remedy = f"Put this into the proxy's config.yaml: {STATISTICS_ON}"
     return error("usage_statistics", UpstreamError, what, remedy, proxy.name)
 
 
