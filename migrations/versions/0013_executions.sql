@@ -79,6 +79,14 @@ BEGIN
 END
 $migration$;
 
+CREATE OR REPLACE VIEW usage_api.v1_client_keys AS
+SELECT u.name AS upstream, coalesce(k.label, k.mask) AS client_key, k.mask, k.first_seen_at, k.last_seen_at,
+       k.client_key_id,
+       k.mask ~ '^([^\s*]{4}\*{3}[^\s*]{4}|[^\s*]{2}\*{3})$' AS perhaps_several
+FROM usage.client_key AS k
+JOIN usage.upstream AS u USING (upstream_id);
+COMMENT ON COLUMN usage_api.v1_client_keys.perhaps_several IS 'Whether the proxy masks client keys, as forks do: several keys may look like this one.';
+
 -- -- Sessions ------------------------------------------------------------------------------------------------------
 
 CREATE TYPE usage_api.v1_sessions AS (
