@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from support import KEY, SEED, calls, proxy
 
-from worker import generation
+from worker import fetch, generation, secret
 from worker.config import Upstream
 from worker.errors import UpstreamRefused
 from worker.generation import V0, V8
@@ -201,3 +201,40 @@ def test_a_provider_whose_groups_are_no_list_keeps_what_it_listed(books):
     kept = {c.base_url.removeprefix("https://") for c in CREDENTIALS if c.mapping == "claude-api-key" and c.base_url}
     assert kept
     assert all(configured[name] for name in kept if name in configured)
+
+
+# -- masked keys ------------------------------------------------------------------------------------------------
+
+
+def test_keys_that_a_fork_masks_are_shown_as_that_and_told_as_perhaps_several(books):
+    with proxy("capped", calls(400)) as simulator:
+        assert books.worker(simulator, *SYNC).code == 0
+    shown = {masked(c.client_key) for c in calls(400) if c.client_key}
+    found = dict(books.ask("SELECT client_key, perhaps_several FROM usage_api.v1_client_keys"))
+    assert found == {**dict.fromkeys(shown, True), "(no key)": False}
+    report = books.worker(None, "report", "keys").stdout
+    assert all(key in report for key in shown)
+    assert "the proxy masks client keys, and several may look alike" in report
+    assert "several may look alike" not in books.worker(None, "report", "channels").stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "is_mask"),
+    [("sk-c***Q2mX", True), ("ab***", True), ("sk-client-***", False), ("***", False), ("a b***", False), ("", False),
+     ("sk-c****Q2mX", False), ("sk-c***Q2m", False)],
+)  # fmt: skip
+def test_what_a_fork_shows_of_a_key_is_told_from_a_key(key, is_mask):
+    assert secret.is_masked(key) == is_mask
+    assert (KEYRING.label(key) == key) == is_mask
+
+
+# -- one busy proxy ---------------------------------------------------------------------------------------------
+
+
+def test_a_queue_that_is_never_empty_ends_a_pass_after_a_while_and_the_next_one_goes_on(books, monkeypatch):
+    monkeypatch.setattr(fetch, "DRAIN_MAX_S", 0.0)
+    with proxy("queue", calls(600)) as simulator:
+        assert books.sync(simulator, queue_count=100).inserted < 600
+        monkeypatch.undo()
+        books.sync(simulator, queue_count=100)
+    books.require_exactly(calls(600))
