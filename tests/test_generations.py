@@ -9,7 +9,7 @@ from support import KEY, SEED, calls, proxy
 
 from worker import fetch, generation, secret
 from worker.config import Upstream
-from worker.errors import UpstreamRefused
+from worker.errors import UpstreamAnswerError, UpstreamRefused
 from worker.generation import V0, V8
 from worker.key_groups import parse_groups
 from worker.secret import Keyring
@@ -102,7 +102,8 @@ def test_the_generation_is_found_by_the_safe_question_and_kept(books):
             assert (asks.generation, asks.statistics_enabled(), asks.generation) == (V0, True, V8)
             assert asks.retention_s() == 3600
             assert b"files" in asks.mapping("auth-files")
-            assert asks.mapping("claude-api-key") is None
+            with pytest.raises(UpstreamAnswerError, match="none of v8"):  # it would pass for an empty list
+                asks.mapping("claude-api-key")
             assert not asks.offers_snapshot()
         asked = len(simulator.requests)
         with source(simulator, generation=V8) as asks:

@@ -180,22 +180,19 @@ class Source:
         Raises:
             UpstreamError: as `errors` tells them apart.
         """
-        before = self._generation
-        for generation in (before, other(before)):
-            self._generation = generation
+        for generation in (self._generation, other(self._generation)):
             try:
-                return self._switch()
+                enabled = self._switch(generation)
             except NotFoundError as e:
-                if e.unset:  # it is off where nothing was written
-                    return False
-            except UpstreamError:
-                self._generation = before
-                raise
-        self._generation = before
+                if not e.unset:
+                    continue
+                enabled = False  # it is off where nothing was written
+            self._generation = generation
+            return enabled
         return None
 
-    def _switch(self) -> bool | None:
-        body = self._get(STATISTICS)
+    def _switch(self, generation: Generation) -> bool | None:
+        body = self._get(STATISTICS, generation)
         try:
             answer: Any = json.loads(body)
         except (ValueError, RecursionError) as e:
@@ -205,7 +202,14 @@ class Source:
         return value if isinstance(value, bool) else None
 
     def mapping(self, endpoint: str) -> bytes | None:
-        """Return a mapping endpoint's answer, None where this version has no such endpoint."""
+        """Return a mapping endpoint's answer, None where this version has no such endpoint.
+
+        Raises:
+            UpstreamError: as `errors` tells them apart; also where the proxy was found to be of another generation, to
+                which the endpoint does not belong.
+        """
+        if self._generation.path(endpoint) is None:
+            raise UpstreamAnswerError(f"it is none of {self._generation.name}", endpoint=endpoint)
         try:
             return bytes(self._get(endpoint))
         except NotFoundError:
@@ -315,17 +319,17 @@ class Source:
         except NOT_SENT as e:
             raise unreachable(e, QUEUE) from e
 
-    def _get(self, endpoint: str) -> bytes:
+    def _get(self, endpoint: str, generation: Generation | None = None) -> bytes:
         """Ask something that can be asked again, whose answer is short."""
         limit = min(self._max_body_bytes, OTHER_MAX_BYTES)
-        answer = self._asked(endpoint, io.BytesIO(), limit)
+        answer = self._asked(endpoint, io.BytesIO(), limit, generation)
         answer.content.seek(0)
         with unpacked(answer.content, encoding=answer.encoding, limit_bytes=limit) as found:
             if not found.whole:
                 raise UpstreamAnswerError(found.fault, endpoint=endpoint, status=HTTPStatus.OK)
             return bytes(found.body)
 
-    def _asked(self, endpoint: str, content: BinaryIO, limit: int) -> _Repeatable:
+    def _asked(self, endpoint: str, content: BinaryIO, limit: int, generation: Generation | None = None) -> _Repeatable:
         """Ask something that can be asked again, into `content`; return its answer as it came."""
         answer = _Repeatable(content)
         try:
@@ -333,14 +337,21 @@ class Source:
                 with attempt, self._asking:
                     answer.content.seek(0)
                     answer.content.truncate()
-                    self._read(endpoint, answer, limit)
+                    self._read(endpoint, answer, limit, generation=generation)
         except httpx.HTTPError as e:
             raise unreachable(e, endpoint) from e
         return answer
 
-    def _read(self, endpoint: str, answer: Answer, limit: int, params: dict[str, str] | None = None) -> None:
+    def _read(
+        self,
+        endpoint: str,
+        answer: Answer,
+        limit: int,
+        params: dict[str, str] | None = None,
+        generation: Generation | None = None,
+    ) -> None:
         """Hand `answer` what comes, or raise what its status means."""
-        with self._begun(endpoint, params) as response:
+        with self._begun(endpoint, params, generation) as response:
             self._accept(endpoint, response)
             answer.begin(response.headers.get("Content-Encoding", ""))
             size = 0
@@ -356,12 +367,15 @@ class Source:
                 )
 
     @contextmanager
-    def _begun(self, question: str, params: dict[str, str] | None = None) -> Generator[httpx.Response]:
-        """Ask a question where this generation answers it, and yield the answer as it begins."""
-        path = self._generation.path(question)
+    def _begun(
+        self, question: str, params: dict[str, str] | None = None, generation: Generation | None = None
+    ) -> Generator[httpx.Response]:
+        """Ask a question where a generation, by default the one that is served, answers it; yield what begins to come."""
+        asked = generation or self._generation
+        path = asked.path(question)
         if path is None:
-            raise NotFoundError(f"{self._generation.name} has no such", endpoint=question, status=HTTPStatus.NOT_FOUND)
-        url = f"{base_url(self._url, self._generation)}/{path}"
+            raise NotFoundError(f"{asked.name} has no such", endpoint=question, status=HTTPStatus.NOT_FOUND)
+        url = f"{base_url(self._url, asked)}/{path}"
         with self._client.stream("GET", url, params=params) as response:
             yield response
 

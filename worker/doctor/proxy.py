@@ -14,8 +14,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Literal, NamedTuple
 
-from worker.answer_errors import management_off
 from worker import proxy_settings
+from worker.answer_errors import management_off
 from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
