@@ -370,7 +370,7 @@ class Source:
     def _begun(
         self, question: str, params: dict[str, str] | None = None, generation: Generation | None = None
     ) -> Generator[httpx.Response]:
-        """Ask a question where a generation answers it, by default the one that is served; yield what begins to come."""
+        """Ask a question where a generation answers it, by default the served one; yield what begins to come."""
         asked = generation or self._generation
         path = asked.path(question)
         if path is None:
