@@ -44,10 +44,11 @@ from ledger import TIMEOUT_S, Delivered, Identity, Planned, Proxy, delivered, id
 from wallclock import Clock
 
 import worker
-from worker import directory, traffic
+from worker import traffic
 from worker.embedded import EmbeddedPostgres
 from worker.journal import ENTRY
 from worker.secret import Keyring
+from worker.simulator import MAPPINGS
 from worker.traffic import Totals, Traffic, Usage
 
 DATABASE, UPSTREAM, PEPPER = "soak", "default", "EXAMPLE-pepper-of-a-soak"
@@ -60,6 +61,8 @@ RSS_EVERY_S = 30.0
 JITTER_S = 1.0
 MEGABYTE = 1_000_000
 OK = 200
+SERVED = [name for name in MAPPINGS if name != "api-keys"]
+"""The lists of credentials that the proxy serves, and a pass asks for."""
 
 DECK = {
     "queue answers": 5, "greeting": 2, "directory": 4, "proxy unreachable": 1, "proxy restart": 1,
@@ -294,7 +297,7 @@ def _faults(kind: str, rng: Random) -> Iterator[tuple[str, Planned]]:
             yield GREETING, planned(name, rng)
     elif kind == "directory":
         name = rng.choice(FAULTS)
-        for endpoint in rng.sample(directory.ENDPOINTS, rng.randint(1, 4)):
+        for endpoint in rng.sample(SERVED, rng.randint(1, 4)):
             for _ in range(rng.randint(1, 5)):
                 yield endpoint, planned(name, rng)
 
@@ -428,7 +431,7 @@ class Soak:
 
     def _drained(self, healed: int, began: float) -> bool:
         answered = {path.rpartition("/")[2] for _, path, status in self.proxy.requests[healed:] if status == OK}
-        if self.proxy.queued or self.journal_bytes() or not answered.issuperset(directory.ENDPOINTS):
+        if self.proxy.queued or self.journal_bytes() or not answered.issuperset(SERVED):
             return False
         time.sleep(0.2)
         return bool(self.ask(SELECT_SETTLED, [time.monotonic() - began])[0][0])

@@ -117,7 +117,9 @@ class _Found:
         if (at, row.event_key) in self._stored:
             self.store.append(row)
         elif waiting := self._without.get((at, base)):
-            self.named.append((row, waiting.pop(0)))
+            told_before = waiting.pop(0)
+            self.named.append((row, told_before))
+            self._stored.discard((at, told_before))
             self._stored.add((at, row.event_key))
         else:
             self.store.append(row)

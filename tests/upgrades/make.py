@@ -54,6 +54,8 @@ def make_dump(checkout: Path) -> str:
             if (checkout / "worker" / "tariff.py").exists():  # else there are no prices yet
                 environment |= {f"WORKER__PRICES__OWN__0__{name}": value for name, value in PRICE.items()}
                 environment |= {"WORKER__PRICES__DATASET": "false"}
+            if (checkout / "migrations" / "versions" / "0009_money.py").exists():  # before, a price was for every tier
+                environment |= {"WORKER__PRICES__OWN__0__SERVICE_TIER": "*"}
             for endpoint, body in world["mappings"].items():
                 simulator.override(endpoint, body)
             for some in (world["items"][:40], world["items"][40:]):

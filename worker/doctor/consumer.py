@@ -24,9 +24,9 @@ SILENT_MIN = 5
 
 SHARED_MIN = 20
 REMEDY = (
-    "Stop what else reads this queue: a worker with another database, cpa-usage-keeper, EasyCLIProxyAPI while its "
-    "window is open, any subscriber of the proxy's Redis port (to which records then go instead); or, if there is "
-    f"none, set {proxy_settings.retention(RETENTION_MAX_S)}"
+    "Stop what else reads this queue: a worker with another database, a dashboard, cpa-usage-keeper, EasyCLIProxyAPI "
+    "while its window is open, any subscriber of the proxy's Redis port (to which records then go instead); or, if "
+    f"there is none, set {proxy_settings.retention(RETENTION_MAX_S)}"
 )
 
 
