@@ -81,8 +81,9 @@ HEADINGS = {
     "channel_id": "number",
     "client_key_id": "number",
 }
-QUIET = ("warmups", "cancelled", "resolved", "journal_entries", "cache_write_tokens", "unclassified_tokens",
-         "estimated_cost_usd")  # fmt: skip
+QUIET = ("warmups", "cancelled", "resolved", "journal_entries", "journal_bytes", "cache_write_tokens",
+         "unclassified_tokens", "estimated_cost_usd", "records_complete_from", "last_failure_at", "last_error",
+         "future_record_at", "served_by", "served_since")  # fmt: skip
 """Columns that a table leaves out when they say nothing."""
 
 INCOMPLETE = ("cost_usd", "actual_cost_usd")
