@@ -24,6 +24,7 @@ import psycopg
 from worker import database, decode, directory, log, sync
 from worker.config import Config, Prices
 from worker.fetch import PassContext, QueueFetcher
+from worker.generation import V0
 from worker.journal import Journal
 from worker.journal_load import JournalLoader
 from worker.load import Loader, PassResult, spare_collector
@@ -42,6 +43,7 @@ class Canned:
 
     count = data.ANSWER_RECORDS
     version = ""
+    generation = V0
 
     def __init__(self, answers: Iterator[bytes], snapshot: bytearray | None = None) -> None:
         self._answers, self._snapshot = answers, snapshot
@@ -59,8 +61,11 @@ class Canned:
     def snapshot(self, _: Path) -> Generator[bytearray]:
         yield self._snapshot
 
-    def mapping(self, endpoint: str) -> bytes:
+    def mapping(self, endpoint: str) -> bytes | None:
         return data.mapping(endpoint)
+
+    def listed_names(self) -> list[str]:
+        return []
 
 
 class Bench:

@@ -249,7 +249,7 @@ def test_any_other_answer_of_the_corpus_is_neither_queue_nor_snapshot(name):
 
 def test_the_corpus_holds_what_the_tests_above_expect():
     assert {*QUEUES, *SNAPSHOTS} < set(ALL)
-    assert len(NO_USAGE) == 18
+    assert len(NO_USAGE) == 19
 
 
 @pytest.mark.parametrize("name", [*QUEUES, *SNAPSHOTS])
@@ -396,7 +396,7 @@ def test_nulls_everywhere_are_as_good_as_nothing():
 
 
 def test_fields_that_are_not_known_are_ignored():
-    extra = {"session_id": "x", "stream": True, "response_headers": {"A": ["b"]}, "x": [{}]}
+    extra = {"trace_id": "x", "node_kind": "agent", "response_headers": {"A": ["b"]}, "x": [{}]}
     more = {"tokens": {"input_tokens": 1, "cache_read_tokens_present": True, "audio_tokens": "many"}}
     assert one(**extra, **more) == one(tokens={"input_tokens": 1})
 

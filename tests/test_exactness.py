@@ -82,16 +82,25 @@ def test_a_worker_killed_between_pop_and_commit_loses_nothing_and_doubles_nothin
     assert runs == [(True,), (False,), (True,)]
 
 
+WAITING_FOR_42 = """
+CREATE FUNCTION public.wait_for_42() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$;
+CREATE TRIGGER wait_for_42 BEFORE UPDATE ON usage.upstream FOR EACH ROW
+WHEN (NEW.newest_record_at IS DISTINCT FROM OLD.newest_record_at) EXECUTE FUNCTION public.wait_for_42();
+"""
+
+
 def test_a_worker_killed_at_the_commit_of_its_second_batch_keeps_the_first(books):
     some = sorted(calls(1200), key=lambda call: call.timestamp_ns)
     learn_the_directory(books)
-    # Only a batch with a newer record than this touches the upstream's row, so that only the second one waits.
+    # Only a batch with a newer record than this moves the newest one on, so that only the second one waits.
     newest = datetime.fromtimestamp(some[499].timestamp_ns // 10**9 + 1, UTC)
     assert some[999].timestamp_ns // 10**9 > newest.timestamp()
     books.ask("UPDATE usage.upstream SET newest_record_at = %s", [newest])
+    books.ask(WAITING_FOR_42)
     with proxy("queue", some) as simulator:
         with (
-            books.holding("SELECT 1 FROM usage.upstream FOR NO KEY UPDATE"),
+            books.holding("SELECT pg_advisory_xact_lock(42)"),
             books.starting(simulator, *SYNC) as process,
         ):
             books.wait_until_it_waits()

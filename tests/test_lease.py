@@ -21,7 +21,10 @@ SELECT pid, state, backend_xid, backend_xmin, query FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = 'usage-worker'
   AND (state LIKE 'idle in transaction%%' OR backend_xmin IS NOT NULL)
 """
-SELECT_ADVISORY = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+SELECT_ADVISORY = """
+SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
+WHERE locktype = 'advisory' AND granted AND datname = current_database()
+"""
 SELECT_LEASES = "SELECT name, holder, expires_at FROM usage.lease ORDER BY name"
 EXPIRE = "UPDATE usage.lease SET expires_at = clock_timestamp() - interval '1 millisecond'"
 CLOCK_SET_BACK = "UPDATE usage.lease SET expires_at = clock_timestamp() + interval '2 hours'"

@@ -49,7 +49,7 @@ def filled(server_url, admin, template, tmp_path_factory):
     with (
         conftest._fresh(admin, template) as name,
         Books(conftest._text(server_url.set(database=name)), tmp_path_factory.mktemp("filled")) as books,
-        proxy("queue", SOME) as simulator,
+        proxy("v8", SOME) as simulator,
     ):
         books.sync(simulator)
         yield books
