@@ -21,6 +21,7 @@ from worker.journal import Journal, Room
 from worker.load import PassResult, now
 from worker.refusal import Refusals
 from worker.source import Source
+from worker.stopping import taking
 from worker.unpack import unpacked
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -117,6 +118,13 @@ class QueueFetcher:
 
     def _pop(self, room: Room) -> int | None:
         """Pop once, and keep what came; return how many elements it has, None where it cannot be read."""
+        with taking():
+            elements = self._take(room)
+        if elements != 0:
+            self._arrived()
+        return elements
+
+    def _take(self, room: Room) -> int | None:
         room.ask()
         try:
             self._context.source.pop(room)
@@ -141,7 +149,6 @@ class QueueFetcher:
             if not room.is_there():  # else the next reader of the journal finds what of it is on the disk
                 self._keep_broken(self._reserve())
             raise
-        self._arrived()
         return elements
 
     def _keep_broken(self, room: Room) -> None:

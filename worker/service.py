@@ -1,8 +1,8 @@
 """`worker run`: passes on a schedule, housekeeping, probes and metrics, until a signal ends it.
 
 Each proxy has a job of its own and fails alone. SIGTERM and SIGINT stop pulling, let the batch in hand be committed
-and end the process with 0; a second one ends it at once, which loses nothing either. SIGHUP reads the configuration
-anew; one that does not hold is refused, and the old one goes on.
+and end the process with 0; a second one ends it as soon as no answer is on its way, which loses nothing either.
+SIGHUP reads the configuration anew; one that does not hold is refused, and the old one goes on.
 """
 
 from __future__ import annotations
