@@ -381,7 +381,7 @@ BAD = [
     ("WORKER_UPSTREAM_NAME", "a b", "upstream.0.name: must be 1 to 63 letters"),
     ("WORKER_UPSTREAM_NAME", "x\n", "upstream.0.name: must be 1 to 63 letters"),
     ("WORKER_UPSTREAM_NAME", "x" * 64, "upstream.0.name: must be 1 to 63 letters"),
-    ("WORKER_UPSTREAM_MODE", "push", "upstream.0.mode: Input should be 'auto', 'queue' or 'snapshot'"),
+    ("WORKER_UPSTREAM_MODE", "push", "upstream.0.mode: Input should be 'auto', 'queue', 'snapshot' or 'home'"),
     ("WORKER_TIMEZONE", "Mars/Phobos", "rollup.timezone: 'Mars/Phobos' is not an IANA time zone"),
     ("WORKER_TIMEZONE", "../../etc/passwd", "rollup.timezone: '../../etc/passwd' is not an IANA time zone"),
     ("WORKER_TIMEZONE", "UTC+8", "rollup.timezone: 'UTC+8' is not an IANA time zone"),

@@ -102,7 +102,7 @@ class Upstream(Section):
     name: Annotated[str, AfterValidator(_upstream_name)] = "default"
     url: Annotated[str, AfterValidator(_base_url)]
     key: SecretStr
-    mode: Literal["auto", "queue", "snapshot"] = "auto"
+    mode: Literal["auto", "queue", "snapshot", "home"] = "auto"
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
     queue_count: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_body_bytes: Annotated[int, Field(ge=1 << 16)] = 2 << 30

@@ -14,6 +14,9 @@ STATISTICS = "usage-statistics-enabled"
 QUEUE = "usage-queue"
 SNAPSHOT = "usage"
 CONFIG = "config"
+HOME_RECORDS = "usage/records"
+"""What CLIProxyAPIHome keeps in its database, under both generations' paths."""
+
 RETENTION = "redis-usage-queue-retention-seconds"
 AUTH_FILES = "auth-files"
 KEY_COUNTERS = "api-key-usage"
@@ -53,6 +56,7 @@ V8 = Generation(
         KEY_COUNTERS: "observability/usage/api-keys",
         AUTH_FILES: "credentials",
         KEY_GROUPS: "config/api-keys",
+        HOME_RECORDS: HOME_RECORDS,
     },
 )
 

@@ -31,7 +31,7 @@ class PassState:
         """Held while the queue is emptied once more."""
         self.closed = False
         """Nothing more is to be fetched in this pass."""
-        self.wants_snapshot = False
+        self.wants_history = False
         self.refused: ConfigError | None = None
         self.not_loaded: WorkerError | None = None
         self._errors: list[WorkerError] = []

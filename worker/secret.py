@@ -19,8 +19,8 @@ MASK_MIN_LENGTH = 12
 REMEMBERED_MAX_CHARS = 1000
 """Digests of longer secrets are computed each time, so that none is held in memory."""
 
-MASKED = re.compile(r"[^\s*]{4}\*{3}[^\s*]{4}|[^\s*]{2}\*{3}")
-"""A key of which a fork of the proxy shows no more than this: several keys may look so."""
+MASKED = re.compile(r"[^\s*]{4}(\*{3}|\.{3})[^\s*]{4}|[^\s*]{2}\*{3}|\*{4}")
+"""A key of which a fork of the proxy, or CLIProxyAPIHome, shows no more than this: several keys may look so."""
 
 NO_KEY_LABEL = "(no key)"
 

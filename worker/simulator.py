@@ -23,13 +23,24 @@ from types import FrameType, MappingProxyType
 from typing import Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import parse_qs, urlsplit
 
+from worker import simulator_home
 from worker import simulator_v8 as v8
 from worker import traffic as made_up
 from worker.traffic import Credential, Detail, IndexKind, Json, QueueVersion, Traffic, Usage
 
 BASE_PATH = "/v0/management"
 Generation = Literal[
-    "queue", "queue-6.10.8", "snapshot", "snapshot-int", "resp-only", "both", "v8", "v8-only", "capped", "envelope"
+    "queue",
+    "queue-6.10.8",
+    "snapshot",
+    "snapshot-int",
+    "resp-only",
+    "both",
+    "v8",
+    "v8-only",
+    "capped",
+    "envelope",
+    "home",
 ]
 
 
@@ -48,6 +59,8 @@ class Offer(NamedTuple):
     """Whether an answer of the queue is an object with the items in it."""
     masked: bool = False
     """Whether an item shows no more of a client's key than its begin and end."""
+    home: bool = False
+    """Whether it is CLIProxyAPIHome, which keeps usage in a database."""
 
 
 OFFERS: Mapping[Generation, Offer] = MappingProxyType(
@@ -64,6 +77,7 @@ OFFERS: Mapping[Generation, Offer] = MappingProxyType(
         "envelope": Offer(
             "6.10.8-plus", made_up.STRING_ERA, queue="6.10.8", answer_max=500, enveloped=True, masked=True
         ),
+        "home": Offer("7.2.140", made_up.MODERN_ERA, home=True),
     }
 )
 MAPPINGS = (
@@ -268,6 +282,7 @@ class Simulator:
         self._pops: list[Pop] = []
         self._expired: list[object] = []
         self._history: dict[tuple[object, ...], Detail] = {}
+        self.home = simulator_home.Home()
         self._faults: dict[str, deque[Fault]] = {}
         self._overrides: dict[str, Answer] = {}
         self._server: _Server | None = None
@@ -314,6 +329,8 @@ class Simulator:
                     continue
                 if self.offer.queue:
                     self._queue.append((self._clock(), usage))
+                if self.offer.home:
+                    self.home.store(made_up.queue_item(usage, "7.2.140", self._offset))
                 if self.offer.snapshot:
                     self._remember(made_up.snapshot_detail(usage, self.offer.snapshot, self._offset))
 
@@ -370,6 +387,11 @@ class Simulator:
         """Let the next calls whose path ends so go wrong: one fault each, in order."""
         with self._lock:
             self._faults.setdefault(path_suffix, deque()).extend(faults)
+
+    def clear_faults(self) -> None:
+        """Let nothing go wrong any more."""
+        with self._lock:
+            self._faults.clear()
 
     # What has become of it.
 
@@ -498,6 +520,8 @@ class Simulator:
             routes["GET api-key-usage"] = self._api_key_usage
         if self.offer.queue:
             routes["GET usage-queue"] = self._pop
+        if self.offer.home:
+            routes[f"GET {simulator_home.RECORDS}"] = self._home_records
         if self.offer.snapshot:
             routes["GET usage"] = self._usage
         if self.offer.snapshot == "string":
@@ -596,6 +620,14 @@ class Simulator:
     def _item(self, usage: Usage) -> Json:
         shown = replace(usage, client_key=masked(usage.client_key)) if self.offer.masked else usage
         return made_up.queue_item(shown, self.offer.queue or "7.2.140", self._offset)
+
+    def _home_records(self, request: Request) -> Answer:
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        try:
+            with self._lock:
+                return _answer(200, self.home.page(query))
+        except ValueError as e:
+            return _error(400, str(e))
 
     def _usage(self, _: Request) -> Answer:
         return _answer(200, made_up.snapshot_body(self._history.values()))

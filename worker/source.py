@@ -43,6 +43,7 @@ from worker.errors import (
 )
 from worker.generation import (
     CONFIG,
+    HOME_RECORDS,
     QUEUE,
     RETENTION,
     SNAPSHOT,
@@ -268,6 +269,18 @@ class Source:
             raise unreachable(e, SNAPSHOT) from e
         return True
 
+    def offers_home_records(self) -> bool:
+        """Ask whether this is a CLIProxyAPIHome, which keeps usage in a database.
+
+        Raises:
+            UpstreamError: as `errors` tells them apart.
+        """
+        try:
+            self.home_records({"limit": "1"})
+        except NotFoundError:
+            return False
+        return True
+
     @contextmanager
     def snapshot(self, folder: Path | None = None) -> Generator[bytes | memoryview]:
         """Yield the whole history as the proxy tells it; can be asked for again.
@@ -288,6 +301,15 @@ class Source:
                     why = f"{history.fault} (max_body_bytes: {self._max_body_bytes})"
                     raise UpstreamAnswerError(why, endpoint=SNAPSHOT, status=HTTPStatus.OK)
                 yield history.body
+
+    def home_records(self, params: dict[str, str]) -> bytes:
+        """Return a page of the usage records that CLIProxyAPIHome keeps; can be asked for again.
+
+        Raises:
+            NotFoundError: this is no Home.
+            UpstreamError: as `errors` tells them apart.
+        """
+        return self._get(HOME_RECORDS, params=params)
 
     def pop(self, answer: Answer) -> None:
         """Take up to `count` records off the queue into `answer`. What it takes exists nowhere else.
@@ -319,17 +341,24 @@ class Source:
         except NOT_SENT as e:
             raise unreachable(e, QUEUE) from e
 
-    def _get(self, endpoint: str, generation: Generation | None = None) -> bytes:
+    def _get(self, endpoint: str, generation: Generation | None = None, params: dict[str, str] | None = None) -> bytes:
         """Ask something that can be asked again, whose answer is short."""
         limit = min(self._max_body_bytes, OTHER_MAX_BYTES)
-        answer = self._asked(endpoint, io.BytesIO(), limit, generation)
+        answer = self._asked(endpoint, io.BytesIO(), limit, generation, params)
         answer.content.seek(0)
         with unpacked(answer.content, encoding=answer.encoding, limit_bytes=limit) as found:
             if not found.whole:
                 raise UpstreamAnswerError(found.fault, endpoint=endpoint, status=HTTPStatus.OK)
             return bytes(found.body)
 
-    def _asked(self, endpoint: str, content: BinaryIO, limit: int, generation: Generation | None = None) -> _Repeatable:
+    def _asked(
+        self,
+        endpoint: str,
+        content: BinaryIO,
+        limit: int,
+        generation: Generation | None = None,
+        params: dict[str, str] | None = None,
+    ) -> _Repeatable:
         """Ask something that can be asked again, into `content`; return its answer as it came."""
         answer = _Repeatable(content)
         try:
@@ -337,7 +366,7 @@ class Source:
                 with attempt, self._asking:
                     answer.content.seek(0)
                     answer.content.truncate()
-                    self._read(endpoint, answer, limit, generation=generation)
+                    self._read(endpoint, answer, limit, params, generation)
         except httpx.HTTPError as e:
             raise unreachable(e, endpoint) from e
         return answer

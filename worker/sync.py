@@ -14,18 +14,16 @@ import gc
 import ssl
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 
 import msgspec
 import structlog
 from sqlalchemy.engine import Engine
 
-from worker import database, decode, repair, store
-from worker.answer_errors import NotFoundError, management_off
+from worker import database, repair, store
+from worker.answer_errors import NotFoundError
 from worker.config import Config, Upstream
 from worker.errors import (
     BusyError,
@@ -33,18 +31,15 @@ from worker.errors import (
     DatabaseAwayError,
     DatabaseError,
     InternalError,
-    JournalError,
-    UpstreamAnswerError,
     UpstreamError,
-    UpstreamUnsupported,
     WorkerError,
 )
 from worker.fetch import PassContext, QueueFetcher, greet
-from worker.generation import SNAPSHOT, Generation
+from worker.generation import Generation
+from worker.history import load_history, not_offered
 from worker.journal import Journal
 from worker.journal_load import JournalLoader
 from worker.load import Loader, PassResult, now, open_loader, run
-from worker.overlap import Overlap
 from worker.pass_state import PassState
 from worker.proxy_settings import STATISTICS_ON
 from worker.refusal import Refusals
@@ -215,8 +210,8 @@ class Station:
             self._unread_tried = True
             entries.load_unread()
         load_arriving(entries, state)
-        if asking and state.wants_snapshot:
-            state.noting(lambda: load_snapshot(loader, context))
+        if asking and state.wants_history:
+            state.noting(lambda: load_history(loader, context, everything=learn))
         # After the pull: the proxy forgets sooner than the database does.
         if ours and not context.stopping.is_set():
             again = repair.resolve_pending(loader, context.stopping)
@@ -272,16 +267,16 @@ def _ask_first(context: PassContext) -> None:
 
 
 def _pull(context: PassContext, state: PassState, fetcher: QueueFetcher) -> bool:
-    """Empty the queue, or have the snapshot read where there is no queue; return whether there is one."""
-    if context.upstream.mode == "snapshot":
-        state.wants_snapshot = True
+    """Empty the queue, or have the history read where there is no queue; return whether there is one."""
+    if context.upstream.mode in ("snapshot", "home"):
+        state.wants_history = True
         return False
     try:
         fetcher.drain()
     except NotFoundError as e:
-        state.wants_snapshot = context.upstream.mode == "auto"
-        if not state.wants_snapshot:
-            state.note(_not_offered(context, e))
+        state.wants_history = context.upstream.mode == "auto"
+        if not state.wants_history:
+            state.note(not_offered(context, e))
         return False
     except WorkerError as e:
         state.note(e)
@@ -300,27 +295,6 @@ def load_arriving(entries: JournalLoader, state: PassState) -> None:
         else:
             state.idle = True
             state.arrived.wait(timeout=1.0)
-
-
-def load_snapshot(loader: Loader, context: PassContext) -> None:
-    """Load what the history has more than last time, or as much as there is time for: it can be asked for again."""
-    marks = loader.snapshot_marks()
-    try:
-        with context.source.snapshot(context.journal.folder) as body, Overlap() as loading:
-            context.result.mode = "snapshot"
-            for decoded in decode.decode_snapshot(body, loader.keyring, marks):
-                if context.stopping.is_set():
-                    return
-                loader.refresh_on_miss(context.source, decoded.records)
-                batch = loader.prepare(decoded)
-                loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, context.result))
-                context.beat()
-    except NotFoundError as e:
-        raise _not_offered(context, e) from e
-    except decode.BadValueError as e:
-        raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
-    except OSError as e:
-        raise JournalError(f"the history has no place in {context.journal.folder}: {e.strerror}") from e
 
 
 def resolve_once(
@@ -345,18 +319,6 @@ def _unexpected(error: Exception) -> InternalError:
     """Log an error that nobody foresaw, with its traceback; return it as one of the taxonomy."""
     log.error("pass.unexpected", exc_info=error)
     return InternalError(f"unexpected: {type(error).__name__}: {error}; the log has its traceback")
-
-
-def _not_offered(context: PassContext, error: NotFoundError) -> UpstreamError:
-    if context.result.statistics_enabled is None:
-        return management_off()
-    version = f" (it says {context.source.version})" if context.source.version else ""
-    return UpstreamUnsupported(
-        f"this proxy{version} does not offer it. Usage is read over the queue from v6.10.8 on and as a snapshot up to "
-        "v6.9.49; v6.10.0 to v6.10.7 offer neither over HTTP: update the proxy.",
-        endpoint=error.endpoint,
-        status=404,
-    )
 
 
 def noted(loader: Loader, journal: Journal | None, result: PassResult, work: Callable[[], None]) -> None:

@@ -1,11 +1,12 @@
 """Bytes → Record: the only room that spells the field names of a usage payload (pure).
 
-One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `answer` and `snapshot` take
-answers and files apart, `record` reads one item, `aside` keeps what could not be read.
+One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `answer`, `snapshot` and
+`home` take answers and files apart, `record` reads one item, `aside` keeps what could not be read.
 """
 
 from worker.decode.answer import decode_answer, decode_queue
 from worker.decode.aside import decode_quarantined, hidden, set_aside
+from worker.decode.home import HomePage, HomeRecord, decode_home
 from worker.decode.payload import CHUNK_RECORDS, Decoded, Mark, count_elements
 from worker.decode.record import (
     COUNT_MAX,
@@ -31,12 +32,15 @@ __all__ = [
     "BadRecord",
     "BadValueError",
     "Decoded",
+    "HomePage",
+    "HomeRecord",
     "Labels",
     "Mark",
     "Record",
     "clean",
     "count_elements",
     "decode_answer",
+    "decode_home",
     "decode_quarantined",
     "decode_queue",
     "decode_snapshot",

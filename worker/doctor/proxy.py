@@ -46,7 +46,7 @@ CERTIFICATES = (
     "stands in it; where the proxy asks for a certificate, set upstream.client_cert_file and client_key_file."
 )
 
-Mode = Literal["queue", "snapshot"]
+Mode = Literal["queue", "snapshot", "home"]
 
 
 class Proxy(NamedTuple):
@@ -154,7 +154,10 @@ def _unanswered(upstream: Upstream, failure: UpstreamError) -> Iterator[Finding]
     if not isinstance(failure, UpstreamOff):
         remedy = "Correct upstream.url: something else answers there, such as a reverse proxy's page."
     elif failure.status == HTTPStatus.NOT_FOUND:
-        remedy = f"Set {SECRET_KEY} in the proxy's config.yaml, end Home mode, or correct upstream.url."
+        remedy = (
+            f"Set {SECRET_KEY} in the proxy's config.yaml, or correct upstream.url. A proxy that belongs to a "
+            'CLIProxyAPIHome serves nothing: name the Home there, with upstream.mode = "home".'
+        )
     else:
         remedy = f"Set {ALLOW_REMOTE} and {SECRET_KEY} in the proxy's config.yaml."
     yield error("management_api", UpstreamError, str(failure), remedy, upstream.name)
@@ -186,6 +189,8 @@ def _usage_statistics(proxy: Proxy, *, enabled: bool) -> Finding:
 
 def _usage_offered(proxy: Proxy) -> tuple[Mode | None, Finding]:
     """Find out how usage can be read, by version and history alone, since to ask a queue is to empty it."""
+    if proxy.upstream.mode == "home":
+        return _home_offered(proxy)
     wanted, queue = proxy.upstream.mode, _has_queue(proxy)
     if queue and wanted != "snapshot":
         return "queue", ok("usage_offered", "over the queue", proxy.name)
@@ -204,6 +209,13 @@ def _usage_offered(proxy: Proxy) -> tuple[Mode | None, Finding]:
         what = f"{_version(proxy)} offers usage neither over the queue nor as snapshots"
         remedy = "Update the proxy to v6.10.8 or later: v6.10.0 to v6.10.7 offer it over the Redis protocol only."
     return None, error("usage_offered", UpstreamError, what, remedy, proxy.name)
+
+
+def _home_offered(proxy: Proxy) -> tuple[Mode | None, Finding]:
+    if proxy.source.offers_home_records():
+        return "home", ok("usage_offered", "out of Home's database, which forgets nothing", proxy.name)
+    what = f"{_version(proxy)} is no CLIProxyAPIHome: it keeps no usage records"
+    return None, error("usage_offered", UpstreamError, what, 'Set upstream.mode to "auto".', proxy.name)
 
 
 def _has_queue(proxy: Proxy) -> bool | None:
