@@ -213,8 +213,8 @@ class Books:
         given = {"prices": PRICES, **more}
         return Config(data_dir=self.folder, upstream=upstream, rollup=Rollup(timezone=self.timezone), **given)
 
-    def loader(self, upstream: str = "default") -> sync.Loader:
-        return sync.Loader(self.engine, upstream, pepper="", timezone=self.timezone, prices=PRICES)
+    def loader(self, upstream: str = "default", prices: Prices = PRICES) -> sync.Loader:
+        return sync.Loader(self.engine, upstream, pepper="", timezone=self.timezone, prices=prices)
 
     def ask(self, statement: str, arguments: Sequence[Any] | Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         cursor = self._connection.execute(statement, arguments)

@@ -98,6 +98,31 @@ def test_the_parts_of_a_cost_sum_to_it_and_an_unknown_rate_is_never_nothing(rate
     assert (found.cache_read, found.cache_write) == (cost.cache_read_cost_pico_usd, cost.cache_write_cost_pico_usd)
 
 
+@given(
+    st.one_of(st.none(), rate()),
+    st.one_of(st.none(), rate()),
+    st.integers(0, 10**6),
+    st.one_of(st.none(), st.integers(0, 10**6)),
+    st.sampled_from(["", "cache_write"]),
+)
+def test_a_cache_write_for_an_hour_has_its_own_rate_where_it_is_told(for_write, for_1h, tokens, told, estimated):
+    p = Price(
+        source="dataset", model="m", cache_write_usd_per_mtok=for_write, cache_write_1h_usd_per_mtok=for_1h,
+        estimated=estimated,
+    )  # fmt: skip
+    cost = price.priced(p, Normalised(0, 0, tokens, 0, 0), "success", told)
+    possible = told is not None and told <= tokens
+    kept = told if possible else 0
+    if (for_write is None and tokens > kept) or (for_write is None and for_1h is None and kept):
+        assert cost == price.UNPRICED
+        return
+    own = for_write if for_1h is None else for_1h
+    assert usd(cost.cost_pico_usd) == ((tokens - kept) * (for_write or 0) + kept * (own or 0)) / Decimal(10**6)
+    assert cost.cache_write_cost_pico_usd == cost.cost_pico_usd
+    known = possible and (not kept or for_1h is not None)
+    assert cost.estimated == (estimated == "cache_write" and tokens > 0 and not known)
+
+
 @given(st.lists(st.tuples(st.sampled_from("*ab"), st.integers(0, 2), rate(9)), max_size=8), st.randoms())
 def test_the_order_in_which_prices_are_read_does_not_matter(told, luck):
     prices = [

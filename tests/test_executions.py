@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import count
 from uuid import UUID
 
@@ -13,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import calls, proxy
 
+from worker import dataset, repair
+from worker.config import Prices
 from worker.decode import decode_queue
 from worker.load import PassResult
 
@@ -27,9 +30,9 @@ def item(execution=None, *, at=AT, model="gpt-5.6", tokens=100, **more):
     return told | ({"execution_id": str(UUID(int=execution))} if execution is not None else {}) | more
 
 
-def load(books, *answers):
+def load(books, *answers, **more):
     """Load answers of a queue, one batch each."""
-    loader = books.loader()
+    loader = books.loader(**more)
     results = []
     for answer in answers:
         result = PassResult(upstream=loader.upstream)
@@ -170,6 +173,31 @@ def test_how_long_a_cache_is_kept_is_kept(books):
          "cache_creation_1h_tokens": -1}}])  # fmt: skip
     found = books.ask("SELECT cache_write_1h_tokens FROM usage_api.v1_records ORDER BY 1")
     assert found == [(200,), (None,)]
+
+
+@pytest.mark.parametrize("told", [0, 200, 300, None, 301])
+def test_a_cache_kept_for_an_hour_is_charged_so_where_the_list_has_a_rate_and_it_is_told(books, told):
+    listed = {p.model: p for p in dataset.shipped().prices if p.vendor == "anthropic"}["claude-3-5-haiku"]
+    assert (listed.cache_write_usd_per_mtok, listed.cache_write_1h_usd_per_mtok) == (1, Decimal("1.6"))
+    tokens = {"input_tokens": 10, "output_tokens": 1, "cache_creation_tokens": 300, "total_tokens": 311}
+    if told is not None:
+        tokens["cache_creation_1h_tokens"] = told
+    one = item(1, provider="claude", model="claude-3-5-haiku") | {"tokens": tokens}
+    load(books, [one], prices=Prices())
+    kept = told if told is not None and told <= 300 else 0
+    plain = 10 * listed.input_usd_per_mtok + listed.output_usd_per_mtok
+    cost = (plain + (300 - kept) * 1 + kept * Decimal("1.6")) / 10**6
+    columns = "cost_usd, cache_write_cost_usd, cost_estimated"
+    wanted = [(cost, (300 - kept + kept * Decimal("1.6")) / 10**6, told in (None, 301))]
+    assert books.ask(f"SELECT {columns} FROM usage_api.v1_records") == wanted
+    shown = books.ask(
+        "SELECT n.cache_write_1h_usd_per_mtok FROM usage_api.v1_records AS r, "
+        "usage_api.v1_record(r.occurred_at, r.record_id) AS n"
+    )
+    assert shown == [(Decimal("1.6"),)]
+    again = repair.reprice(books.engine, books.loader(prices=Prices()).pricer, repair.Selection())
+    assert [(one.records, one.changed) for one in again] == [(1, 0)]
+    books.balance()
 
 
 def test_names_of_sessions_may_be_any_text(books):

@@ -92,6 +92,7 @@ CONTRACT = {
         "output_usd_per_mtok", "request_usd", "rate_multiplier", "attempt", "attempts",
         "response_service_tier", "cost_estimated", "estimated_cost_usd",
         "execution_id", "stream", "session_id", "parent_session_id", "response_model", "cache_write_1h_tokens",
+        "cache_write_1h_usd_per_mtok",
     ],
     "v1_request_gaps": ["occurred_at", "upstream", "client_key", "model", "gap_minutes", "gap", "client_key_id"],
     "v1_interval_timeline": ["occurred_at", "upstream", "client_key", "model", "gap_minutes"],

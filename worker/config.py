@@ -197,6 +197,7 @@ class OwnPrice(Section):
     input_usd_per_mtok: Rate | None = None
     cache_read_usd_per_mtok: Rate | None = None
     cache_write_usd_per_mtok: Rate | None = None
+    cache_write_1h_usd_per_mtok: Rate | None = None
     output_usd_per_mtok: Rate | None = None
     request_usd: Annotated[Decimal, Field(ge=0, le=RATE_MAX_USD, decimal_places=12)] | None = None
 

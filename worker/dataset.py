@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 PACKAGE = "genai-prices"
-READING = "2"
+READING = "3"
 """What `prices_of` makes of one and the same list; another when it makes something else of it than before."""
 TIER_KEYS = ("service_tier", "speed", "processing")
 """What a variant of a price may depend on: all three are what records call a service tier."""
@@ -235,6 +235,7 @@ def _charged(p: Price, rates: ModelPrice, above: int) -> Price | None:
         output_usd_per_mtok=_rounded(output),
         request_usd=None if request is None else _rounded(request / 1000, REQUEST_DECIMALS),
         estimated=p.estimated or guessed,
+        cache_write_1h_usd_per_mtok=_rounded(at.get("cache_write_1h_mtok")),
     )
 
 

@@ -437,7 +437,7 @@ class Loader:
         charged_by = known.tariffs.get(tier)
         if charged_by is None:
             charged_by = known.tariffs[tier] = self.pricer.tariff(known.dimension, tier)
-        charge = charged_by.charge(at, counts)
+        charge = charged_by.charge(at, counts, r.cache_write_1h_tokens)
         event_key, base_key = self._keys(r, known)
         return store.Row(
             at, r.latency_ms, r.ttft_ms,

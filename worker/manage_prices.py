@@ -52,6 +52,9 @@ def prices_set(
     cache_write_usd: Annotated[str | None, _rate("--cache-write", "million input tokens written to a cache")] = None,
     output_usd: Annotated[str | None, _rate("--output", "million output tokens, reasoning included")] = None,
     request_usd: Annotated[str | None, _rate("--request", "successful request")] = None,
+    cache_write_1h_usd: Annotated[
+        str | None, _rate("--cache-write-1h", "million input tokens written to a cache for an hour, where it differs")
+    ] = None,
     provider: Annotated[str, typer.Option(help="Only for this provider id of the proxy.")] = "",
     channel: Annotated[str, typer.Option(help="Only for this channel: number, name or label.")] = "",
     service_tier: Annotated[
@@ -70,7 +73,8 @@ def prices_set(
     from worker.load import now
     from worker.price_entry import advice, channel_of, own_price, rates_of, zone
 
-    rates = dict(zip(RATES, (input_usd, cache_read_usd, cache_write_usd, output_usd, request_usd), strict=True))
+    given = (input_usd, cache_read_usd, cache_write_usd, output_usd, request_usd, cache_write_1h_usd)
+    rates = dict(zip(RATES, given, strict=True))
     settings = state.configured()
     with database.opened(settings) as engine:
         database.upgrade(engine)

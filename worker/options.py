@@ -15,9 +15,15 @@ Since = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="First day
 Until = Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Day after the last.")]
 UpstreamName = Annotated[str | None, typer.Option("--upstream", metavar="NAME", help="Only this proxy.")]
 
-RATES = ("input_usd_per_mtok", "cache_read_usd_per_mtok", "cache_write_usd_per_mtok", "output_usd_per_mtok",
-         "request_usd")  # fmt: skip
-RATE_OPTIONS = dict(zip(RATES, ("--input", "--cache-read", "--cache-write", "--output", "--request"), strict=True))
+RATE_OPTIONS = {
+    "input_usd_per_mtok": "--input",
+    "cache_read_usd_per_mtok": "--cache-read",
+    "cache_write_usd_per_mtok": "--cache-write",
+    "output_usd_per_mtok": "--output",
+    "request_usd": "--request",
+    "cache_write_1h_usd_per_mtok": "--cache-write-1h",
+}
+RATES = tuple(RATE_OPTIONS)
 OPTIONS = {**RATE_OPTIONS, "above_input_tokens": "--above", "valid_from": "--since", "valid_to": "--until"}
 
 

@@ -70,13 +70,22 @@ class Price:
     output_usd_per_mtok: Decimal | None = None
     request_usd: Decimal | None = None
     estimated: Estimated = ""
+    cache_write_1h_usd_per_mtok: Decimal | None = None
+    """For cache writes that are kept for an hour, where that is told of them; None: as for others."""
     pico_rates: tuple[int | None, ...] = field(init=False, repr=False, compare=False)
-    """The five rates as whole numbers of 1e-12 US dollars: for a token of each kind, and for the request."""
+    """The rates as whole numbers of 1e-12 US dollars: for a token of each kind, the request, an hour's write."""
 
     def __post_init__(self) -> None:
         per_token = (self.input_usd_per_mtok, self.cache_read_usd_per_mtok, self.cache_write_usd_per_mtok,
                      self.output_usd_per_mtok)  # fmt: skip
-        rates = (*(_pico(rate, RATE_DECIMALS) for rate in per_token), _pico(self.request_usd, REQUEST_DECIMALS))
+        for_an_hour = self.cache_write_1h_usd_per_mtok
+        if for_an_hour is None:
+            for_an_hour = self.cache_write_usd_per_mtok
+        rates = (
+            *(_pico(rate, RATE_DECIMALS) for rate in per_token),
+            _pico(self.request_usd, REQUEST_DECIMALS),
+            _pico(for_an_hour, RATE_DECIMALS),
+        )
         object.__setattr__(self, "pico_rates", rates)
 
 
@@ -267,7 +276,9 @@ def _within(at: datetime, begins: time, ends: time) -> bool:
 # -- what it costs ----------------------------------------------------------------------------------------------
 
 
-def cost(steps: Sequence[Price], at: datetime, counts: Normalised, outcome: str) -> Cost:
+def cost(
+    steps: Sequence[Price], at: datetime, counts: Normalised, outcome: str, write_1h_tokens: int | None = None
+) -> Cost:
     """Return what a record costs by the price of its ladder that holds for it. The one rule for all costs.
 
     Args:
@@ -276,13 +287,14 @@ def cost(steps: Sequence[Price], at: datetime, counts: Normalised, outcome: str)
         counts: its tokens, each in one count; reasoning is part of the output and charged once.
         outcome: `success`, `failed`, `cancelled` or `warmup`. Only a success is charged per request, and what consumed
             no token without being one costs nothing, whatever its model.
+        write_1h_tokens: how many of its cache writes are kept for an hour; None where that is not told.
     """
     if outcome != "success" and not any(counts):
         return NOTHING
     if counts.unclassified:
         return UNPRICED
     price = choose(steps, at, input_tokens(counts))
-    return UNPRICED if price is None else priced(price, counts, outcome)
+    return UNPRICED if price is None else priced(price, counts, outcome, write_1h_tokens)
 
 
 def input_tokens(counts: Normalised) -> int:
@@ -290,30 +302,45 @@ def input_tokens(counts: Normalised) -> int:
     return counts.uncached_input + counts.cache_read + counts.cache_write
 
 
-def priced(price: Price, counts: Normalised, outcome: str) -> Cost:
+def priced(price: Price, counts: Normalised, outcome: str, write_1h_tokens: int | None = None) -> Cost:
     """Return what a record costs by this price; no cost where it lacks a rate for some of the tokens."""
-    found = parts(price, counts, outcome)
+    found = parts(price, counts, outcome, write_1h_tokens)
     if found is None:
         return UNPRICED
-    estimated = price.estimated == "all" or (price.estimated == "cache_write" and counts.cache_write > 0)
+    estimated = price.estimated == "all" or (
+        price.estimated == "cache_write" and _writes_guessed(price, counts, write_1h_tokens)
+    )
     return Cost(sum(found), found.cache_read, found.cache_write, price.price_id or None, estimated)
 
 
-def parts(price: Price, counts: Normalised, outcome: str) -> Parts | None:
-    """Return what a record's cost is made of; None where a rate is missing for tokens that are there."""
+def _writes_guessed(price: Price, counts: Normalised, write_1h_tokens: int | None) -> bool:
+    """Say whether the rate of some cache writes is a guess: for how long they are kept, or what an hour costs."""
+    if write_1h_tokens is None or write_1h_tokens > counts.cache_write:
+        return counts.cache_write > 0
+    return write_1h_tokens > 0 and price.cache_write_1h_usd_per_mtok is None
+
+
+def parts(price: Price, counts: Normalised, outcome: str, write_1h_tokens: int | None = None) -> Parts | None:
+    """Return what a record's cost is made of; None where a rate is missing for tokens that are there.
+
+    What is told of the hour is left aside where it cannot be: more than all cache writes.
+    """
     uncached_input, cache_read, cache_write, output, _ = counts
-    for_input, for_read, for_write, for_output, for_request = price.pico_rates
+    for_input, for_read, for_write, for_output, for_request, for_write_1h = price.pico_rates
+    write_1h = write_1h_tokens if write_1h_tokens and write_1h_tokens <= cache_write else 0
+    write_5m = cache_write - write_1h
     if (
         (for_input is None and uncached_input)
         or (for_read is None and cache_read)
-        or (for_write is None and cache_write)
+        or (for_write is None and write_5m)
+        or (for_write_1h is None and write_1h)
         or (for_output is None and output)
     ):
         return None
     return Parts(
         uncached_input * (for_input or 0),
         cache_read * (for_read or 0),
-        cache_write * (for_write or 0),
+        write_5m * (for_write or 0) + write_1h * (for_write_1h or 0),
         output * (for_output or 0),
         (for_request or 0) if outcome == "success" else 0,
     )

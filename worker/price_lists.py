@@ -102,7 +102,8 @@ def _by_tier(prices: Iterable[Price]) -> Mapping[str, list[Price]]:
 def read_anew(p: Price, listed: Sequence[Price]) -> Price:
     """Return a stored price as this version reads lists, by what the list says of its model today.
 
-    Earlier ones took the rate of input for that of the cache where a list had none, and marked no estimates.
+    Earlier ones took the rate of input for that of the cache where a list had none, marked no estimates, and left
+    out what an hour of a cache costs.
     """
     alike = [
         other
@@ -120,4 +121,8 @@ def read_anew(p: Price, listed: Sequence[Price]) -> Price:
         cache_read_usd_per_mtok=None if no_read else p.cache_read_usd_per_mtok,
         cache_write_usd_per_mtok=None if no_write else p.cache_write_usd_per_mtok,
         estimated=next((mark for mark in marks if mark != "all"), "all"),
+        cache_write_1h_usd_per_mtok=next(
+            (a.cache_write_1h_usd_per_mtok for a in alike if a.cache_write_usd_per_mtok == p.cache_write_usd_per_mtok),
+            p.cache_write_1h_usd_per_mtok,
+        ),
     )

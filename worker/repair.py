@@ -159,7 +159,7 @@ def _booked(
     for row, after, new in pending:
         counts = Normalised(*after[8:13])
         tier = price.charged_tier(row.service_tier, row.response_service_tier)
-        charge = loader.pricer.recharge(new, tier, row.occurred_at, counts, row.price_id)
+        charge = loader.pricer.recharge(new, tier, row.occurred_at, counts, row.price_id, row.cache_write_1h_tokens)
         changed.append((row, after._replace(dimension_id=new_ids[new], **charge._asdict())))
     return changed
 
@@ -345,7 +345,7 @@ def _reprice_step(
     for row, _ in found:
         d = dimensions[row.dimension_id]
         tier = price.charged_tier(row.service_tier, row.response_service_tier)
-        charge = pricer.charge(d, tier, row.occurred_at, Normalised(*row[8:13]))
+        charge = pricer.tariff(d, tier).charge(row.occurred_at, Normalised(*row[8:13]), row.cache_write_1h_tokens)
         records.append((d.model, row, row._replace(**charge._asdict())))
     changed = [(before, becomes) for _, before, becomes in records if before != becomes]
     if changed and not dry_run:

@@ -46,6 +46,7 @@ HEADINGS = {
     "input_usd_per_mtok": "input",
     "cache_read_usd_per_mtok": "cache read",
     "cache_write_usd_per_mtok": "cache write",
+    "cache_write_1h_usd_per_mtok": "cache write 1h",
     "output_usd_per_mtok": "output",
     "request_usd": "per request",
     "unpriced_requests": "unpriced",

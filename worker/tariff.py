@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from hashlib import sha256
@@ -21,8 +21,14 @@ from worker.price import Price, Subject
 from worker.register import Dimension, one
 from worker.tokens import Normalised
 
-COLUMNS = tuple(f.name for f in fields(Price) if f.init)
-"""The columns of the table that a Price has, in their order; the first is its number."""
+VALUES: LiteralString = (
+    "source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from, "
+    "hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, "
+    "request_usd, estimated, cache_write_1h_usd_per_mtok"
+)
+"""The columns of the table that a Price has, but for its number."""
+
+COLUMNS = ("price_id", *VALUES.split(", "))
 
 DATASET_LABEL = "prices"
 """The setting that tells which state of the dataset is in the table."""
@@ -35,12 +41,7 @@ LOCK_PRICES = "SELECT pg_advisory_xact_lock(hashtextextended('usage.price', 0))"
 
 # -- entering ---------------------------------------------------------------------------------------------------
 
-COPY_PRICES = """
-COPY usage.price (
-    source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
-    hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
-    estimated, origin, entered_at, fingerprint) FROM STDIN
-"""
+COPY_PRICES = f"COPY usage.price ({VALUES}, origin, entered_at, fingerprint) FROM STDIN"
 
 
 def _copy(connection: Connection, prices: Iterable[Price], origin: str, at: datetime) -> None:
@@ -53,15 +54,12 @@ def _columns(p: Price) -> tuple[Any, ...]:
     return tuple(getattr(p, name) for name in COLUMNS)
 
 
-INSERT_PRICE = """
-INSERT INTO usage.price (
-    source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to, hours_from,
-    hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok, output_usd_per_mtok, request_usd,
-    estimated, entered_at, fingerprint)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT_PRICE = f"""
+INSERT INTO usage.price ({VALUES}, entered_at, fingerprint)
+VALUES ({"%s, " * len(COLUMNS)}%s)
 ON CONFLICT (fingerprint) DO NOTHING
 RETURNING price_id
-"""
+"""  # noqa: S608  # a literal
 SELECT_FINGERPRINTS = "SELECT fingerprint, price_id FROM usage.price WHERE fingerprint = ANY(%s)"
 
 
@@ -107,7 +105,11 @@ def _midnight(day: date | None, zone: ZoneInfo) -> datetime | None:
 
 
 def _fingerprint(p: Price) -> str:
-    told = [v.normalize() if isinstance(v, Decimal) else v for v in _columns(p)[1:-1]]  # nobody estimates their own
+    """Return what tells a configured price from others; a rate that is new here is in it only where there is one."""
+    last = COLUMNS.index("estimated")  # nobody estimates their own
+    told = [v.normalize() if isinstance(v, Decimal) else v for v in _columns(p)[1:last]]
+    if p.cache_write_1h_usd_per_mtok is not None:
+        told.append(p.cache_write_1h_usd_per_mtok.normalize())
     return sha256(repr([v.timestamp() if isinstance(v, datetime) else v for v in told]).encode()).hexdigest()
 
 
@@ -123,15 +125,13 @@ def drop(connection: Connection, price_id: int, at: datetime) -> bool:
 
 # -- looking ----------------------------------------------------------------------------------------------------
 
-SELECT_ALL = """
-SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
-       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd, estimated
+SELECT_ALL = f"""
+SELECT price_id, {VALUES}
 FROM usage.price
 WHERE dropped_at IS NULL
 ORDER BY source DESC, vendor, model, provider, channel, service_tier, valid_from NULLS FIRST, above_input_tokens,
          hours_from, price_id
-"""
+"""  # noqa: S608  # a literal
 SELECT_SUBJECTS = "SELECT DISTINCT provider, model, alias FROM usage.dimension ORDER BY 2, 1, 3"
 
 
@@ -160,13 +160,11 @@ class Synced(NamedTuple):
     """Prices entered."""
 
 
-SELECT_DATASET = """
-SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
-       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd, estimated
+SELECT_DATASET = f"""
+SELECT price_id, {VALUES}
 FROM usage.price
 WHERE source = 'dataset' AND dropped_at IS NULL
-"""
+"""  # noqa: S608  # a literal
 END_PRICES = """
 UPDATE usage.price AS p SET valid_to = ends.at
 FROM unnest(%(ids)s::int[], %(ats)s::timestamptz[]) AS ends (price_id, at)
@@ -253,9 +251,9 @@ class Tariff(NamedTuple):
     rates: roster.Rates | None
     """The rate multipliers of their channel; None where it has none."""
 
-    def charge(self, at: datetime, counts: Normalised) -> Charge:
-        """Return what a record is charged that began at `at`."""
-        cost, read, write, price_id, estimated = price.cost(self.steps, at, counts, self.outcome)
+    def charge(self, at: datetime, counts: Normalised, write_1h_tokens: int | None = None) -> Charge:
+        """Return what a record is charged that began at `at`; the arguments are those of `price.cost`."""
+        cost, read, write, price_id, estimated = price.cost(self.steps, at, counts, self.outcome, write_1h_tokens)
         actual = price.times(cost, self.rates.multiplier(at)) if cost and self.rates is not None else cost
         return Charge(cost, actual, read, write, price_id, estimated)
 
@@ -272,21 +270,17 @@ class Charge(NamedTuple):
     """Whether the price is a deliberate guess: see `price.Cost`."""
 
 
-SELECT_FITTING = """
-SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
-       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd, estimated
+SELECT_FITTING = f"""
+SELECT price_id, {VALUES}
 FROM usage.price
 WHERE dropped_at IS NULL AND (lower(model) = ANY(%(names)s) OR position('*' IN model) > 0)
   AND (source = 'operator' OR (source = 'dataset' AND %(dataset)s) OR price_id = ANY(%(configured)s))
-"""
-SELECT_HELD = """
-SELECT price_id, source, model, vendor, provider, channel, service_tier, above_input_tokens, valid_from, valid_to,
-       hours_from, hours_to, input_usd_per_mtok, cache_read_usd_per_mtok, cache_write_usd_per_mtok,
-       output_usd_per_mtok, request_usd, estimated
+"""  # noqa: S608  # a literal
+SELECT_HELD = f"""
+SELECT price_id, {VALUES}
 FROM usage.price
 WHERE price_id = ANY(%s)
-"""
+"""  # noqa: S608  # a literal
 
 
 class Pricer:
@@ -350,12 +344,14 @@ class Pricer:
             known = self._tariffs[key] = Tariff(steps, d.outcome, channel if channel and channel.multipliers else None)
         return known
 
-    def charge(self, d: Dimension, service_tier: str, at: datetime, counts: Normalised) -> Charge:
-        """Return what a record is charged; `learn` must have seen its dimension."""
-        return self.tariff(d, service_tier).charge(at, counts)
-
     def recharge(
-        self, d: Dimension, service_tier: str, at: datetime, counts: Normalised, price_id: int | None
+        self,
+        d: Dimension,
+        service_tier: str,
+        at: datetime,
+        counts: Normalised,
+        price_id: int | None,
+        write_1h_tokens: int | None = None,
     ) -> Charge:
         """Return what a record is charged that turned out to be of dimension `d`; `learn` must have seen its price.
 
@@ -367,9 +363,9 @@ class Pricer:
         fitting = price.choose(tariff.steps, at, length)
         frozen = held is not None and not held.channel and price.choose([held], at, length) is held
         if held is None or not frozen or (fitting is not None and fitting.channel):
-            return tariff.charge(at, counts)
+            return tariff.charge(at, counts, write_1h_tokens)
         subject = Subject(d.provider, d.model, d.alias)
-        return tariff._replace(steps=(price.marked(held, subject),)).charge(at, counts)
+        return tariff._replace(steps=(price.marked(held, subject),)).charge(at, counts, write_1h_tokens)
 
 
 def _all_names(subject: Subject) -> set[str]:

@@ -1,4 +1,4 @@
-"""How much of CLIProxyAPIHome has been loaded.
+"""How much of CLIProxyAPIHome has been loaded, and what a cache write costs that is kept for an hour.
 
 Revision ID: 0014
 Revises: 0013
@@ -20,3 +20,4 @@ def upgrade() -> None:
     # The driver's own connection: several statements at once, and no reading of % as a parameter.
     connection = op.get_bind().connection.driver_connection
     connection.execute((HERE / "0014_home.sql").read_text())
+    connection.execute((HERE / "0014_cache_write_1h.sql").read_text())
