@@ -21,16 +21,21 @@ import data
 import msgspec
 import psycopg
 
-from worker import database, decode, directory, log, sync
+from worker import log
+from worker.cliproxyapi import directory
+from worker.cliproxyapi import payload as decode
+from worker.cliproxyapi.client import Answer
+from worker.cliproxyapi.generations import V0
+from worker.cliproxyapi.lockout import Refusals
 from worker.config import Config, Prices
-from worker.fetch import PassContext, QueueFetcher
-from worker.generation import V0
-from worker.journal import Journal
-from worker.journal_load import JournalLoader
-from worker.load import Loader, PassResult, spare_collector
-from worker.pass_state import PassState
-from worker.refusal import Refusals
-from worker.source import Answer
+from worker.db import database
+from worker.loading.load import Loader, PassResult, spare_collector
+from worker.sync.history import load_history
+from worker.sync.journal import Journal
+from worker.sync.journal_load import JournalLoader
+from worker.sync.pass_state import PassState
+from worker.sync.queue import PassContext, QueueFetcher
+from worker.sync.run import load_arriving
 
 UPSTREAM = "bench"
 READ_EVERY_S = 1.0
@@ -91,7 +96,7 @@ class Bench:
         source = Canned(answers)
         context, state = self.context(source), PassState()
         entries = JournalLoader(self.loader, context, asking=False, loaded=state.progress.set)
-        loading = threading.Thread(target=sync.load_arriving, args=(entries, state))
+        loading = threading.Thread(target=load_arriving, args=(entries, state))
         started = time.perf_counter()
         loading.start()
         QueueFetcher(context, arrived=state.arrived.set, more_room=state.await_room).drain()
@@ -114,7 +119,7 @@ class Bench:
             file.readinto(body)
         context = self.context(Canned(iter(()), body))
         started = time.perf_counter()
-        sync.load_snapshot(self.loader, context)
+        load_history(self.loader, context, everything=False)
         return time.perf_counter() - started, context.result.inserted, len(body)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from worker import directory
+from worker.cliproxyapi import directory
 from worker.secret import Keyring
-from worker.traffic import CREDENTIALS, Credential, Traffic, queue_item, snapshot
+from worker.simulator.traffic import CREDENTIALS, Credential, Traffic, queue_item, snapshot
 
 SEED = 7
 ANSWER_RECORDS = 10_000

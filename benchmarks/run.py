@@ -29,8 +29,8 @@ import psycopg
 import results
 from cases import UPSTREAM
 
-from worker import database
-from worker.embedded import EmbeddedPostgres
+from worker.db import database
+from worker.db.embedded import EmbeddedPostgres
 
 CASES = Path(__file__).with_name("cases.py")
 LIMIT_QUERY = "COPY usage.record FROM STDIN (FORMAT BINARY)"

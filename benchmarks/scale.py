@@ -26,8 +26,8 @@ import psycopg
 import results
 from cases import READS, SELECT_NEWEST
 
-from worker import database
-from worker.embedded import EmbeddedPostgres
+from worker.db import database
+from worker.db.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).parent
 FEW = 1_000_000

@@ -1,4 +1,4 @@
-"""Alembic's environment: one connection handed in by worker.database, one transaction, under a lock."""
+"""Alembic's environment: one connection handed in by worker.db.database, one transaction, under a lock."""
 
 from alembic import context
 from sqlalchemy import text

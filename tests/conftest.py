@@ -26,7 +26,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import URL, make_url
 from support import Books
 
-from worker.embedded import THROWAWAY, EmbeddedPostgres
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres
 
 Admin = psycopg.Connection[tuple[Any, ...]]
 
@@ -106,7 +106,7 @@ def admin(server_url: URL) -> Iterator[Admin]:
 @pytest.fixture(scope="session")
 def template(server_url: URL, admin: Admin) -> str:
     """The name of a database that stands at the newest migration."""
-    from worker.database import migrate  # noqa: PLC0415  a test without a database need not load it
+    from worker.db.database import migrate  # noqa: PLC0415  a test without a database need not load it
 
     lock = "usage-worker tests: template"
     admin.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [lock])  # one builds it, the others wait

@@ -38,17 +38,17 @@ from pydantic import SecretStr
 from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, calls, differing, expected
 from wire import wire
 
-from worker import database
-from worker.coarse import HOURLY_COLUMNS
+from worker.cliproxyapi.client import Source
 from worker.config import Upstream
-from worker.database import migrate
-from worker.embedded import THROWAWAY, EmbeddedPostgres
-from worker.fetch import RECORD_ROOM_BYTES
-from worker.journal import ENTRY, UNREAD, Journal
-from worker.source import Source
-from worker.staging import StagingTable
-from worker.store import RECORD_COLUMNS
-from worker.traffic import Traffic, Usage, queue_item
+from worker.db import database
+from worker.db.database import migrate
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres
+from worker.rollups.coarse import HOURLY_COLUMNS
+from worker.simulator.traffic import Traffic, Usage, queue_item
+from worker.storage.staging import StagingTable
+from worker.storage.store import RECORD_COLUMNS
+from worker.sync.journal import ENTRY, UNREAD, Journal
+from worker.sync.queue import RECORD_ROOM_BYTES
 
 SETTINGS = {**THROWAWAY, "deadlock_timeout": "10ms", "synchronous_commit": "on"}
 """Of a killed server the kernel keeps what it has written; so that it has written what it said is committed."""

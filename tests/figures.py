@@ -13,9 +13,9 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from worker import traffic
 from worker.secret import Keyring
-from worker.traffic import Usage
+from worker.simulator import traffic
+from worker.simulator.traffic import Usage
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MTOK = 1_000_000

@@ -13,8 +13,11 @@ from random import Random
 
 import atheris
 
-with atheris.instrument_imports(include=["worker.decode", "worker.directory", "worker.tokens"]):
-    from worker import decode, directory
+with atheris.instrument_imports(
+    include=["worker.cliproxyapi.payload", "worker.cliproxyapi.directory", "worker.usage.tokens"]
+):
+    from worker.cliproxyapi import directory
+    from worker.cliproxyapi import payload as decode
     from worker.secret import Keyring
 
 from mutations import payload

@@ -22,18 +22,18 @@ from random import Random
 from typing import Any
 
 POINTS = {
-    "answer popped": ("worker.source", "Source", "pop", "after"),
+    "answer popped": ("worker.cliproxyapi.client", "Source", "pop", "after"),
     "before fsync": ("os", "", "fsync", "before"),
     "after fsync": ("os", "", "fsync", "after"),
-    "payload kept": ("worker.journal", "Room", "keep", "after"),
-    "answer asked for": ("worker.journal", "Room", "ask", "after"),
-    "piece written": ("worker.journal", "Room", "write", "after"),
-    "payload decoded": ("worker.decode", "", "decode_answer", "after"),
+    "payload kept": ("worker.sync.journal", "Room", "keep", "after"),
+    "answer asked for": ("worker.sync.journal", "Room", "ask", "after"),
+    "piece written": ("worker.sync.journal", "Room", "write", "after"),
+    "payload decoded": ("worker.cliproxyapi.payload", "", "decode_answer", "after"),
     "mid-COPY": ("psycopg", "Copy", "write_row", "before"),
     "before commit": ("psycopg", "Connection", "commit", "before"),
     "after commit": ("psycopg", "Connection", "commit", "after"),
-    "before drop": ("worker.journal", "Journal", "drop", "before"),
-    "after drop": ("worker.journal", "Journal", "drop", "after"),
+    "before drop": ("worker.sync.journal", "Journal", "drop", "before"),
+    "after drop": ("worker.sync.journal", "Journal", "drop", "after"),
     "statement": ("psycopg", "Connection", "execute", "before"),
 }
 PACKAGE = str(Path(__file__).parents[1] / "worker")
@@ -91,9 +91,9 @@ def _watch_window(state: Path) -> None:
 
         return keeping
 
-    _wrap("worker.source", "Source", "pop", opening)
-    _wrap("worker.journal", "Room", "keep", closing)
-    _wrap("worker.journal", "Room", "reset", closing)
+    _wrap("worker.cliproxyapi.client", "Source", "pop", opening)
+    _wrap("worker.sync.journal", "Room", "keep", closing)
+    _wrap("worker.sync.journal", "Room", "reset", closing)
 
 
 def _limit_files(size: int, *, kill: bool) -> None:
@@ -105,8 +105,8 @@ def _limit_files(size: int, *, kill: bool) -> None:
 
 def _expect_short_answers(room_bytes: int) -> None:
     """Hold so little room for an answer that more is needed while it arrives."""
-    importlib.import_module("worker.journal").LEAST_ROOM_BYTES = room_bytes  # type: ignore[attr-defined]
-    importlib.import_module("worker.fetch").RECORD_ROOM_BYTES = 1  # type: ignore[attr-defined]
+    importlib.import_module("worker.sync.journal").LEAST_ROOM_BYTES = room_bytes  # type: ignore[attr-defined]
+    importlib.import_module("worker.sync.queue").RECORD_ROOM_BYTES = 1  # type: ignore[attr-defined]
 
 
 def _refuse_new_files(after: int) -> None:
@@ -133,7 +133,7 @@ def _shift_clock(days: float, after: int) -> None:
             looked[0] += 1
             return datetime.now(tz) + timedelta(days=days if looked[0] > after else 0)
 
-    importlib.import_module("worker.load").datetime = Shifted  # type: ignore[attr-defined]
+    importlib.import_module("worker.loading.load").datetime = Shifted  # type: ignore[attr-defined]
 
 
 def _at(point: str, after: int, act: Callable[[], None]) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from worker.simulator import Answer, Fault, Pop, Request, Simulator
-from worker.traffic import QueueVersion, Usage, queue_item
+from worker.simulator.proxy import Answer, Fault, Pop, Request, Simulator
+from worker.simulator.traffic import QueueVersion, Usage, queue_item
 
 TIMEOUT_S = 4.0
 """How long the worker is to wait for an answer; some take longer."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from support import calls
 
-from worker import traffic
+from worker.simulator import traffic
 
 ITEMS = [traffic.queue_item(call) for call in calls(200)] + [
     traffic.queue_item(call, "6.10.8") for call in calls(300)[200:]

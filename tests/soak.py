@@ -44,12 +44,12 @@ from ledger import TIMEOUT_S, Delivered, Identity, Planned, Proxy, delivered, id
 from wallclock import Clock
 
 import worker
-from worker import traffic
-from worker.embedded import EmbeddedPostgres
-from worker.journal import ENTRY
+from worker.db.embedded import EmbeddedPostgres
 from worker.secret import Keyring
-from worker.simulator import MAPPINGS
-from worker.traffic import Totals, Traffic, Usage
+from worker.simulator import traffic
+from worker.simulator.proxy import MAPPINGS
+from worker.simulator.traffic import Totals, Traffic, Usage
+from worker.sync.journal import ENTRY
 
 DATABASE, UPSTREAM, PEPPER = "soak", "default", "EXAMPLE-pepper-of-a-soak"
 RISK_S = 0.5

@@ -26,11 +26,14 @@ from zoneinfo import ZoneInfo
 import psycopg
 from pydantic import SecretStr
 
-from worker import database, rollup, sync, traffic
 from worker.config import Config, OwnPrice, Prices, Rollup, Upstream
+from worker.db import database
+from worker.rollups import rollup
 from worker.secret import Keyring
-from worker.simulator import Simulator
-from worker.traffic import Rendering, Totals, Traffic, Usage
+from worker.simulator import traffic
+from worker.simulator.proxy import Simulator
+from worker.simulator.traffic import Rendering, Totals, Traffic, Usage
+from worker.sync import run as sync
 
 KEY = "EXAMPLE-management-key"
 SEED = 7
@@ -279,6 +282,11 @@ class Books:
         return sorted([*folder.glob("*.entry"), *folder.glob("*.unread")])
 
     # Locks, to hold a worker where it is.
+
+    def is_popping(self, upstream: str = "default") -> bool:
+        """Whether an answer has been asked for that is not kept yet, nor known to be empty: killed then, it counts."""
+        folder = self.folder / "journal" / upstream
+        return any(b'"state":"asked"' in path.read_bytes()[:512] for path in folder.glob("*.part"))
 
     @contextmanager
     def holding(self, *statements: str) -> Iterator[None]:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import calls, proxy
 
-import worker.decode.answer
-import worker.unpack
-from worker import traffic
-from worker.decode import decode_answer, decode_queue
-from worker.simulator import Fault
+import worker.cliproxyapi.payload.answer
+import worker.cliproxyapi.unpack
+from worker.cliproxyapi.payload import decode_answer, decode_queue
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault
 
 ITEMS = [traffic.queue_item(call) for call in calls(100)]
 RECORDS = decode_queue(json.dumps(ITEMS).encode()).records
@@ -69,7 +69,7 @@ def test_one_object_alone_is_one_record():
 @pytest.mark.parametrize("window", [1 << 8, 1 << 10, 1 << 12])
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_where_an_answer_is_cut_into_windows_does_not_matter(monkeypatch, wrapping, window):
-    monkeypatch.setattr(worker.decode.answer, "WINDOW_BYTES", window)
+    monkeypatch.setattr(worker.cliproxyapi.payload.answer, "WINDOW_BYTES", window)
     decoded = decode_queue(WRAPPINGS[wrapping](ITEMS))
     assert (decoded.records, decoded.bad, decoded.fault) == (RECORDS, [], "")
 
@@ -80,7 +80,7 @@ def test_braces_commas_and_quotes_within_texts_are_no_ends_of_items(monkeypatch)
     ]
     expected = decode_queue(array(odd)).records
     assert len(expected) == 100
-    monkeypatch.setattr(worker.decode.answer, "WINDOW_BYTES", 1 << 10)
+    monkeypatch.setattr(worker.cliproxyapi.payload.answer, "WINDOW_BYTES", 1 << 10)
     for wrapping in WRAPPINGS.values():
         assert decode_queue(wrapping(odd)).records == expected
 
@@ -240,9 +240,9 @@ def test_a_version_that_can_read_it_loads_what_stayed_and_lets_it_go(books, how,
         simulator.fail_next("/usage-queue", Fault(status=200, body=body, headers=headers))
         assert books.sync(simulator).inserted == readable
         whole = decode_queue(BODY)
-        monkeypatch.setattr("worker.journal_load.decode.decode_answer", lambda _: iter([whole]))
-        unpack = worker.unpack.unpacked
-        monkeypatch.setattr("worker.journal_load.unpacked", lambda _, **more: unpack(io.BytesIO(BODY), **more))
+        monkeypatch.setattr("worker.sync.journal_load.decode.decode_answer", lambda _: iter([whole]))
+        unpack = worker.cliproxyapi.unpack.unpacked
+        monkeypatch.setattr("worker.sync.journal_load.unpacked", lambda _, **more: unpack(io.BytesIO(BODY), **more))
         result = books.sync(simulator)
         assert (result.exit_code, result.inserted, books.journal()) == (0, 100 - readable, [])
     books.require_exactly(calls(100))

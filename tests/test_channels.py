@@ -9,12 +9,13 @@ import pytest
 from pydantic import SecretStr
 from support import KEY
 
-from worker import repair, sync
+from worker.channels.resolve import NOT_FOUND, resolve
+from worker.cliproxyapi.directory import KEY_ENDPOINTS, UNKNOWN, BadMappingError, base_url_name, build, parse
 from worker.config import Channels, Upstream
-from worker.directory import KEY_ENDPOINTS, UNKNOWN, BadMappingError, base_url_name, build, parse
-from worker.resolve import NOT_FOUND, resolve
+from worker.corrections import repair
 from worker.secret import Keyring, is_account
-from worker.simulator import Fault, Simulator
+from worker.simulator.proxy import Fault, Simulator
+from worker.sync import run as sync
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "channels.md"
 KEYRING = Keyring(b"EXAMPLE-pepper")

@@ -11,13 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import PRICES, Books, calls, proxy
 
-from worker import database, dataset, decode, load, price, repair, roster, tariff, tokens, traffic
+from worker.channels.resolve import Resolution
+from worker.cliproxyapi import payload as decode
+from worker.cliproxyapi.directory import UNKNOWN
 from worker.config import OwnPrice, Prices
-from worker.directory import UNKNOWN
-from worker.load import Loader, PassResult
-from worker.price import PICO, Price, Subject, usd
-from worker.resolve import Resolution
-from worker.tokens import Normalised, Reported
+from worker.corrections import repair
+from worker.db import database
+from worker.loading import load
+from worker.loading.load import Loader, PassResult
+from worker.pricing import dataset, price
+from worker.pricing.price import PICO, Price, Subject, usd
+from worker.simulator import traffic
+from worker.storage import roster, tariff
+from worker.usage import tokens
+from worker.usage.tokens import Normalised, Reported
 
 BEGUN = min(call.timestamp_ns for call in calls()) // 10**9
 FIRST = datetime.fromtimestamp(BEGUN, UTC).date()

@@ -21,7 +21,11 @@ import pytest
 from support import KEY, QUICK, RENDERINGS, Books, calls, plain_environment, proxy, utc, wait_until, worker
 from typer.main import get_command
 
-from worker import __version__, cli, database, report, traffic
+from worker import __version__
+from worker.cli import main as cli
+from worker.db import database
+from worker.reports import report
+from worker.simulator import traffic
 
 SYNC = ("sync", "--once", "--json")
 DEAD = "postgresql://somebody:EXAMPLE-db-password@/nowhere?host=/nonexistent"
@@ -73,7 +77,7 @@ def test_the_real_command_does_a_pass(books):
 
 
 HEAVY = {"sqlalchemy", "psycopg", "pydantic", "httpx", "structlog", "msgspec", "rich", "alembic", "uvicorn",
-         "worker.demo", "worker.service", "worker.config", "worker.database"}  # fmt: skip
+         "worker.cli.demo", "worker.service.run", "worker.config", "worker.db.database"}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])
@@ -81,7 +85,7 @@ def test_what_needs_nothing_loads_nothing(tmp_path, option):
     finished = real([sys.executable, "-X", "importtime", "-m", "worker", option], tmp_path)
     assert finished.returncode == 0
     loaded = {line.rpartition("|")[2].strip() for line in finished.stderr.splitlines()}
-    assert "worker.cli" in loaded
+    assert "worker.cli.main" in loaded
     assert loaded & HEAVY == set()
 
 

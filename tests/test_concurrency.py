@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from support import calls, differing, expected, proxy
 
-from worker import traffic
+from worker.simulator import traffic
 
 UPSTREAMS = ("berlin", "tokyo", "lima")
 ROUNDS = 3

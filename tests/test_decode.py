@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from worker import traffic
-from worker.decode import (
+from worker.cliproxyapi.payload import (
     COUNT_MAX,
     DURATION_MAX_MS,
     TEXT_MAX_CHARS,
@@ -31,8 +30,9 @@ from worker.decode import (
     timestamp_ns,
 )
 from worker.secret import Keyring
-from worker.tokens import NOTHING, Normalised, Reported, family
-from worker.traffic import Traffic
+from worker.simulator import traffic
+from worker.simulator.traffic import Traffic
+from worker.usage.tokens import NOTHING, Normalised, Reported, family
 
 PAYLOADS = Path(__file__).parent / "payloads"
 KEYRING = Keyring(b"EXAMPLE-pepper")

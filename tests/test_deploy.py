@@ -30,11 +30,12 @@ import yaml
 from prometheus_client import CollectorRegistry
 from typer.main import get_command
 
-from worker import cli, config, errors
-from worker.jobs import RESULTS as JOB_RESULTS
-from worker.load import PassResult
-from worker.metrics import RESULTS, Metrics
-from worker.web import Health, Web
+from worker import config, errors
+from worker.cli import main as cli
+from worker.loading.load import PassResult
+from worker.service.metrics import RESULTS, Metrics
+from worker.service.scheduler import RESULTS as JOB_RESULTS
+from worker.service.web import Health, Web
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.decode import TEXT_MAX_CHARS
-from worker.directory import (
+from worker.cliproxyapi.directory import (
     ENDPOINTS,
     KEY_ENDPOINTS,
     BadMappingError,
@@ -22,8 +21,9 @@ from worker.directory import (
     renames,
     suffixed,
 )
+from worker.cliproxyapi.payload import TEXT_MAX_CHARS
 from worker.secret import Keyring
-from worker.traffic import Traffic, channel_of
+from worker.simulator.traffic import Traffic, channel_of
 
 PAYLOADS = Path(__file__).parent / "payloads"
 KEYRING = Keyring(b"EXAMPLE-pepper")

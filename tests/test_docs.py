@@ -23,17 +23,23 @@ from pydantic import SecretStr
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from worker import cli, config, database, demo, errors, log, report, report_print, sync
-from worker.simulator import Simulator
-from worker.traffic import Traffic
+from worker import config, errors, log
+from worker.cli import demo
+from worker.cli import main as cli
+from worker.cli import report_tables as report_print
+from worker.db import database
+from worker.reports import report
+from worker.simulator.proxy import Simulator
+from worker.simulator.traffic import Traffic
+from worker.sync import run as sync
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "config.example.toml"
 PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "CHANGELOG.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+    str(page.relative_to(ROOT)): page.read_text(encoding="utf-8")
+    for page in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 }
-SOURCE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").glob("*.py")))
+SOURCE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
 UPDATE = "UPDATE_DOCS=1 make test PYTEST_ARGS=tests/test_docs.py"
 
 BEGUN = datetime(2026, 11, 18, tzinfo=UTC)

@@ -16,13 +16,14 @@ from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 from support import KEY, SEED, Books, calls, keep, popped, proxy
 
-from worker import database, doctor
+from worker import doctor
+from worker.cliproxyapi.client import Source
 from worker.config import Config, Database, Journal, Security, Upstream
+from worker.db import database
 from worker.doctor import consumer
-from worker.journal import Journal as Kept
-from worker.simulator import Fault, Simulator
-from worker.source import Source
-from worker.traffic import Traffic
+from worker.simulator.proxy import Fault, Simulator
+from worker.simulator.traffic import Traffic
+from worker.sync.journal import Journal as Kept
 
 PASSWORD = "EXAMPLE-database-password"
 WRONG = "EXAMPLE-wrong-key"
@@ -366,14 +367,14 @@ def test_partitions_that_are_not_there_yet(books, monkeypatch):
     """A pass makes what it needs, and what is needed soon: a word is due only where none has done so."""
     assert examine(books)["partitions"].level == "ok"
     end = datetime(2026, 11, 30, 12, tzinfo=UTC)
-    monkeypatch.setattr("worker.load.now", lambda: end - timedelta(days=10))
+    monkeypatch.setattr("worker.loading.load.now", lambda: end - timedelta(days=10))
     with proxy("queue", calls(10)) as simulator:
         books.sync(simulator)
     monkeypatch.setattr("worker.doctor.books.now", lambda: end - timedelta(days=10))
     assert examine(books)["partitions"].level == "ok"
     monkeypatch.setattr("worker.doctor.books.now", lambda: end)
     is_warning(examine(books)["partitions"], "2026-12", "worker maintain")
-    monkeypatch.setattr("worker.load.now", lambda: end)
+    monkeypatch.setattr("worker.loading.load.now", lambda: end)
     with proxy("queue", calls(20)[10:]) as simulator:
         books.sync(simulator)
     assert examine(books)["partitions"].level == "ok"

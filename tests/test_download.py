@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from support import QUICK, calls, proxy, said, wait_until
 
-from worker import dataset
+from worker.pricing import dataset
 
 
 def model(name, usd):

@@ -17,12 +17,12 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from worker.embedded import THROWAWAY, EmbeddedPostgres, EmbeddedPostgresError, find_bindir
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres, EmbeddedPostgresError, find_bindir
 from worker.errors import DatabaseError
 
 CLIENT = """
 import sys
-from worker.embedded import THROWAWAY, EmbeddedPostgres
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres
 with EmbeddedPostgres(sys.argv[1], settings=None if sys.argv[2:] else THROWAWAY):
     print("ready", flush=True)
     sys.stdin.read()

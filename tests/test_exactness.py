@@ -18,11 +18,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import KEY, PRICES, Books, calls, differing, proxy, wait_until
 
-from worker import database, decode, sync, traffic
+from worker.cliproxyapi import payload as decode
+from worker.cliproxyapi.client import Source
 from worker.config import Journal, Upstream
-from worker.load import Loader, PassResult
-from worker.simulator import Fault
-from worker.source import Source
+from worker.db import database
+from worker.loading.load import Loader, PassResult
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault
+from worker.sync import run as sync
 
 SYNC = ("sync", "--once", "--json")
 DEAD = "postgresql+psycopg://nobody@/nowhere?host=/nonexistent"
@@ -55,6 +58,10 @@ HELD_UP = {
 }
 
 
+def pops(simulator):
+    return [path for _, path, _ in simulator.requests if "/usage-queue" in path]
+
+
 def learn_the_directory(books):
     """A pass without calls: the next one has nothing to note in the upstream's row before it pops."""
     with proxy("queue") as simulator:
@@ -69,7 +76,10 @@ def test_a_worker_killed_between_pop_and_commit_loses_nothing_and_doubles_nothin
         with books.holding("SELECT usage.ensure_record_partition('2026-08-01')", "COMMIT", HELD_UP[moment]):
             with books.starting(simulator, *SYNC) as process:
                 books.wait_until_it_waits()
-                wait_until(lambda: len(books.journal()) == 3, "all of the queue is fetched meanwhile")
+                wait_until(
+                    lambda: len(books.journal()) == 3 and len(pops(simulator)) > 3 and not books.is_popping(),
+                    "all of the queue is fetched meanwhile",
+                )
                 assert simulator.handed_out == list(some)
                 process.kill()
             assert process.code == -9
@@ -104,7 +114,10 @@ def test_a_worker_killed_at_the_commit_of_its_second_batch_keeps_the_first(books
             books.starting(simulator, *SYNC) as process,
         ):
             books.wait_until_it_waits()
-            wait_until(lambda: len(books.journal()) == 2, "the third answer is fetched meanwhile")
+            wait_until(
+                lambda: len(books.journal()) == 2 and len(pops(simulator)) > 3 and not books.is_popping(),
+                "the third answer is fetched meanwhile",
+            )
             process.kill()
         books.wait_until_it_left()
         assert books.ask("SELECT sum(requests) FROM usage_api.v1_daily") == [(500,)]

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import calls, proxy
 
-from worker import dataset, repair
+from worker.cliproxyapi.payload import decode_queue
 from worker.config import Prices
-from worker.decode import decode_queue
-from worker.load import PassResult
+from worker.corrections import repair
+from worker.loading.load import PassResult
+from worker.pricing import dataset
 
 SYNC = ("sync", "--once", "--json")
 AT = "2026-10-12T08:04:05.123456789Z"

@@ -11,10 +11,10 @@ from faults import stopped
 from support import QUICK, Books, calls, proxy, wait_until
 from wire import wire
 
-from worker import database
-from worker.embedded import THROWAWAY, EmbeddedPostgres
-from worker.journal import Room
-from worker.simulator import Fault
+from worker.db import database
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres
+from worker.simulator.proxy import Fault
+from worker.sync.journal import Room
 
 SYNC = ("sync", "--once", "--json")
 DEAD = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -188,7 +188,7 @@ def test_an_error_that_nobody_foresaw_ends_no_pass_before_the_fetch(books, where
     def fail(*_):
         raise ZeroDivisionError("nobody foresaw this")
 
-    target = "worker.database.Lock.acquire" if where == "_consumer" else "worker.sync.Station._opened"
+    target = "worker.db.database.Lock.acquire" if where == "_consumer" else "worker.sync.run.Station._opened"
     with proxy("queue", calls(900)) as simulator:
         with monkeypatch.context() as patched:
             patched.setattr(target, fail)
@@ -252,7 +252,7 @@ def test_an_answer_that_arrived_and_could_not_be_kept_is_counted(books, monkeypa
     begin = Room.begin
     with proxy("queue", calls(100)) as simulator:
         with monkeypatch.context() as patched:
-            patched.setattr("worker.journal.Room.begin", removed)
+            patched.setattr("worker.sync.journal.Room.begin", removed)
             result = books.sync(simulator)
         assert (result.possible_loss, result.exit_code) == (1, 1)
         assert books.sync(simulator).exit_code == 0

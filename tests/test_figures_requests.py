@@ -20,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import Books, calls, proxy, utc
 
-from worker.traffic import Usage
+from worker.simulator.traffic import Usage
 
 CRAFTED = utc(2026, 8, 24, 10)
 KEYS = ("sk-client-EXAMPLE-one", "sk-client-EXAMPLE-two", "")

@@ -18,9 +18,9 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 from support import KEY, Books, calls, proxy, utc
 
-from worker import sync
 from worker.config import OwnPrice, Prices, Upstream
-from worker.traffic import Traffic, outcome, reported
+from worker.simulator.traffic import Traffic, outcome, reported
+from worker.sync import run as sync
 
 ZONES = ("UTC", "Asia/Kolkata")
 PRICED = ("gpt*", "claude*", "moonshotai*", "deepseek*", "kimi*", "gemini-2.5*")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import proxy
 
-from worker import decode, directory
-from worker.decode.foreign import foreign_usage
+from worker.cliproxyapi import directory
+from worker.cliproxyapi import payload as decode
+from worker.cliproxyapi.payload.foreign import foreign_usage
 from worker.secret import Keyring
 
 ITEM = {"timestamp": "2026-11-25T08:26:40Z", "provider": "codex", "model": "gpt-5.4", "failed": False}

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 from support import QUICK, calls, free_port, proxy, said, wait_until
 from test_service import metric
 
-from worker import database, rollup
-from worker.traffic import Usage
+from worker.db import database
+from worker.rollups import rollup
+from worker.simulator.traffic import Usage
 
 FUTURE = datetime(2087, 2, 28, 9, tzinfo=UTC)
 SELECT_FRESH = "SELECT newest_record_at, future_record_at FROM usage_api.v1_freshness"

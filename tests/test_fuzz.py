@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutations import payload
 
-from worker import decode
-from worker.load import PassResult
+from worker.cliproxyapi import payload as decode
+from worker.loading.load import PassResult
 
 PAYLOADS = int(os.environ.get("WORKER_TEST_FUZZ", "0"))
 

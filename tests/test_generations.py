@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 from support import KEY, SEED, calls, proxy
 
-from worker import fetch, generation, secret
+from worker import secret
+from worker.cliproxyapi import generations as generation
+from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.generations import V0, V8
+from worker.cliproxyapi.key_groups import parse_groups
 from worker.config import Upstream
 from worker.errors import UpstreamAnswerError, UpstreamRefused
-from worker.generation import V0, V8
-from worker.key_groups import parse_groups
 from worker.secret import Keyring
-from worker.simulator import masked
-from worker.source import Source
-from worker.traffic import CREDENTIALS, Credential, Model, Traffic
+from worker.simulator.proxy import masked
+from worker.simulator.traffic import CREDENTIALS, Credential, Model, Traffic
+from worker.sync import queue as fetch
 
 RENDERINGS = {"v8": "7.2.140", "v8-only": "7.2.140", "capped": "7.2.140", "envelope": "6.10.8"}
 SYNC = ("sync", "--once", "--json")

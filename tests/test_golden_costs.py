@@ -19,13 +19,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from support import Books, differing
 
-from worker import database, decode, directory, price, roster, tariff
+from worker.channels.resolve import Resolution, resolve
+from worker.cliproxyapi import directory
+from worker.cliproxyapi import payload as decode
 from worker.config import OwnPrice, Prices
-from worker.load import Loader, PassResult, now, of_credential
-from worker.price import Price, Subject
-from worker.resolve import Resolution, resolve
+from worker.db import database
+from worker.loading.load import Loader, PassResult, now, of_credential
+from worker.pricing import price
+from worker.pricing.price import Price, Subject
 from worker.secret import Keyring, is_account
-from worker.tokens import normalise
+from worker.storage import roster, tariff
+from worker.usage.tokens import normalise
 
 D = Decimal
 ZERO = D(0)

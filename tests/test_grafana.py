@@ -28,9 +28,10 @@ from pydantic import SecretStr
 from support import KEY, Books, calls, proxy, utc
 from test_deploy import KUBERNETES, compose, filled, needed, run
 
-from worker import maintain, sync
 from worker.config import OwnPrice, Prices, Retention, Upstream
-from worker.traffic import Traffic
+from worker.corrections import maintain
+from worker.simulator.traffic import Traffic
+from worker.sync import run as sync
 
 ROOT = Path(__file__).resolve().parents[1]
 GRAFANA = ROOT / "deploy/grafana"

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from support import KEY, calls, proxy, wait_until
 
-from worker import simulator_home
+from worker.cliproxyapi.payload import BadRecord, BadValueError, decode_home
 from worker.config import Upstream
-from worker.decode import BadRecord, BadValueError, decode_home
-from worker.simulator import Fault
-from worker.simulator_home import Home, masked
-from worker.traffic import queue_item
+from worker.simulator import home as simulator_home
+from worker.simulator.home import Home, masked
+from worker.simulator.proxy import Fault
+from worker.simulator.traffic import queue_item
 
 SYNC = ("sync", "--once", "--json")
 HOME = {"WORKER_UPSTREAM_MODE": "home"}

@@ -13,7 +13,7 @@ import zlib
 import pytest
 from support import calls, plain_environment
 
-from worker.traffic import queue_item
+from worker.simulator.traffic import queue_item
 
 if sys.version_info >= (3, 14):
     from compression import zstd

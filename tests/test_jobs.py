@@ -21,9 +21,9 @@ from support import QUICK, SEED, free_port, plain_environment, proxy, wait_until
 from test_service import get
 from wallclock import Clock
 
-from worker import daily
-from worker.jobs import Jobs
-from worker.traffic import Traffic
+from worker.reports import daily
+from worker.service.scheduler import Jobs
+from worker.simulator.traffic import Traffic
 
 ZONES = ("UTC", "Europe/Helsinki", "Asia/Beirut", "America/Sao_Paulo", "Australia/Lord_Howe", "Pacific/Apia",
          "America/Nuuk", "Africa/Casablanca", "Asia/Kathmandu")  # fmt: skip

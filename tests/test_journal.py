@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support import keep
 
 from worker.errors import JournalError
-from worker.journal import Journal
+from worker.sync.journal import Journal
 
 MIB = 1 << 20
 PAYLOAD = b'[{"timestamp": "2026-08-22T12:00:00Z", "api_key": "sk-client-team-a-7Q2mX"}]'
@@ -149,7 +149,7 @@ def test_there_is_room_before_an_answer_is_asked_for_and_the_answer_before_it_is
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from worker.journal import Journal
+from worker.sync.journal import Journal
 journal = Journal(Path(sys.argv[1]), "default", 1 << 20)
 def keep(payload):
     room = journal.reserve(len(payload))
@@ -289,7 +289,7 @@ def test_a_file_that_a_reader_removes_while_it_is_being_made_is_made_anew(tmp_pa
             assert list(readers.pop().entries()) == []
         real(file, how)
 
-    monkeypatch.setattr("worker.journal.fcntl.flock", lock)
+    monkeypatch.setattr("worker.sync.journal.fcntl.flock", lock)
     entry = keep(journal, b"[1]")
     assert readers == []
     assert entry.path.exists()
@@ -386,7 +386,7 @@ def test_a_damaged_entry_is_set_aside_and_stands_in_no_way(journal, folder, spoi
 
 
 def test_an_entry_of_another_version_is_set_aside(journal, folder, monkeypatch):
-    monkeypatch.setattr("worker.journal.VERSION", 3)
+    monkeypatch.setattr("worker.sync.journal.VERSION", 3)
     newer = keep(journal, PAYLOAD)
     assert payloads(journal) == [PAYLOAD]
     monkeypatch.undo()

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import QUICK, calls, proxy, said, wait_until
 
-from worker import database, lease
+from worker.db import database, lease
 from worker.errors import DatabaseError
 
 SELECT_OPEN = """

@@ -15,15 +15,15 @@ from functools import partial
 import pytest
 from support import KEY, SEED, calls, popped, proxy, snapshot_of
 
-from worker import traffic
+from worker.cliproxyapi.client import OTHER_MAX_BYTES, Source
+from worker.cliproxyapi.directory import KEY_ENDPOINTS
+from worker.cliproxyapi.payload import TEXT_MAX_CHARS, decode_queue
+from worker.cliproxyapi.unpack import PIECE_BYTES
 from worker.config import Upstream
-from worker.decode import TEXT_MAX_CHARS, decode_queue
-from worker.directory import KEY_ENDPOINTS
 from worker.errors import PossibleLossError, UpstreamAnswerError
-from worker.simulator import Fault
-from worker.source import OTHER_MAX_BYTES, Source
-from worker.traffic import Traffic
-from worker.unpack import PIECE_BYTES
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault
+from worker.simulator.traffic import Traffic
 
 DEEP = 100_000
 NESTED = {

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy.engine import make_url
 from support import SEED, Books, calls, differing, proxy
 
-from worker import decode, maintain, repair, traffic
+from worker.cliproxyapi import payload as decode
 from worker.config import Retention
+from worker.corrections import maintain, repair
 from worker.errors import ConfigError, DatabaseError, UsageError
-from worker.load import PassResult
+from worker.loading.load import PassResult
+from worker.simulator import traffic
 
 OLD = 1500
 """So many calls of a month that every retention has left behind."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 from support import KEY, Books, calls, proxy
 
-from worker import traffic
+from worker.simulator import traffic
 
 CHANNEL_FIELDS = {
     "channel_id", "upstream", "channel", "kind", "group", "configured_name", "configured", "linked_to",

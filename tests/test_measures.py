@@ -16,9 +16,12 @@ from pydantic import SecretStr
 from support import KEY, PRICES, Books, proxy, worker
 from test_upgrades import of_then
 
-from worker import measures, price, sync, tariff
 from worker.config import OwnPrice, Prices, Upstream
-from worker.tokens import Normalised
+from worker.pricing import price
+from worker.storage import tariff
+from worker.sync import run as sync
+from worker.usage import measures
+from worker.usage.tokens import Normalised
 
 NOTHING = {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cached_tokens": 0, "total_tokens": 0}
 SOME = {"input_tokens": 1000, "output_tokens": 100, "reasoning_tokens": 0, "cached_tokens": 0, "total_tokens": 1100}
@@ -171,8 +174,8 @@ def guessing(monkeypatch):
     """As if the prices of some models were guesses."""
     priced = price.cost
 
-    def guessed(steps, at, counts, outcome):
-        found = priced(steps, at, counts, outcome)
+    def guessed(steps, at, counts, *more):
+        found = priced(steps, at, counts, *more)
         return found._replace(estimated=bool(found.cost_pico_usd) and counts.billed_output == 100)
 
     monkeypatch.setattr(tariff.price, "cost", guessed)

@@ -18,12 +18,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker import database, dataset, decode, load, price, repair, tariff, vendors
+from worker.cliproxyapi import payload as decode
 from worker.config import OwnPrice, Prices
-from worker.load import Loader, PassResult
-from worker.model_names import names
-from worker.price import Price, Subject
-from worker.tokens import Normalised
+from worker.corrections import repair
+from worker.db import database
+from worker.loading import load
+from worker.loading.load import Loader, PassResult
+from worker.pricing import dataset, price, vendors
+from worker.pricing.model_names import names
+from worker.pricing.price import Price, Subject
+from worker.storage import tariff
+from worker.usage.tokens import Normalised
 
 D = Decimal
 AT = datetime(2026, 11, 25, 10, tzinfo=UTC)

@@ -80,15 +80,25 @@ def test_every_direct_dependency_is_explained_and_nothing_else_is():
     assert rows == names(RUNTIME + EMBEDDED + DEV)
 
 
-def test_ci_runs_the_readmes_test_command():
+def test_ci_runs_the_readmes_commands_for_checks_and_tests():
     blocks = re.findall(r"(?ms)^```\w*\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"))
     lines = "".join(blocks).splitlines()
     commands = [line.removeprefix("$ ").partition(" #")[0].strip() for line in lines]
-    assert "make test" in commands
+    assert {"make check", "make test"} <= set(commands)
 
     script = ROOT / ".ci/run"
     lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     assert lines[0] == "set -euo pipefail"
-    assert lines[-1] == "exec make test"
-    assert len(lines) == 3  # the one between goes to the project's folder
+    assert lines[2:] == ["make check", "exec make test"]  # the line before goes to the project's folder
     assert os.access(script, os.X_OK)
+
+
+def test_the_map_names_every_package_in_the_order_of_their_imports():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    told = re.findall(r"(?m)^\| `(\w+)` \|", text)
+    packages = {path.parent.name for path in (ROOT / "worker").glob("*/__init__.py")}
+    layers = PROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    in_order = [name for layer in layers for name in layer.split(" | ") if name in packages]
+    assert told == in_order
+    for file in re.findall(r"`((?:worker|tests|migrations)/[\w/.]+)`", text):
+        assert (ROOT / file).exists(), file

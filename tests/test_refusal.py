@@ -3,12 +3,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from worker import sync
+from worker.cliproxyapi.lockout import Refusals
 from worker.config import Config, Upstream
-from worker.database import connect
+from worker.db.database import connect
 from worker.errors import UpstreamBanned, UpstreamRefused
-from worker.refusal import Refusals
-from worker.simulator import Simulator
+from worker.simulator.proxy import Simulator
+from worker.sync import run as sync
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 

@@ -19,12 +19,19 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from support import KEY, QUICK, RENDERINGS, SEED, SELECT_WAITING, Books, calls, proxy, wait_until
 
-from worker import database, decode, measures, repair, rollup, roster, store, sync, traffic
+from worker.cliproxyapi import payload as decode
+from worker.cliproxyapi.client import Source
 from worker.config import Upstream
+from worker.corrections import repair
+from worker.db import database
 from worker.errors import UsageError
-from worker.load import PassResult
-from worker.source import Source
-from worker.traffic import CREDENTIALS, Traffic
+from worker.loading.load import PassResult
+from worker.rollups import rollup
+from worker.simulator import traffic
+from worker.simulator.traffic import CREDENTIALS, Traffic
+from worker.storage import roster, store
+from worker.sync import run as sync
+from worker.usage import measures
 
 MAPPINGS = (
     "auth-files", "openai-compatibility", "gemini-api-key", "claude-api-key", "codex-api-key", "vertex-api-key",

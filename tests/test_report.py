@@ -28,7 +28,9 @@ from rich.cells import cell_len
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy
 
-from worker import charts, report, report_command, show
+from worker.cli import charts, show
+from worker.cli import reports as report_command
+from worker.reports import report
 
 FIRST, LAST = date(2026, 8, 20), date(2026, 8, 22)
 DAYS = ("--since", "2026-08-20", "--until", "2026-08-23")

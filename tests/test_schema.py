@@ -15,7 +15,7 @@ from alembic.config import Config as AlembicConfig
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy, start
 
-from worker import database
+from worker.db import database
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
 

@@ -12,8 +12,8 @@ import pytest
 from psycopg import sql
 from support import KEY, Books, calls, proxy
 
-from worker import traffic
-from worker.simulator import Fault
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault
 
 PAYLOADS = Path(__file__).parent / "payloads"
 USAGE = sorted(PAYLOADS.glob("queue-*.json")) + sorted(PAYLOADS.glob("snapshot-*.json")) + [PAYLOADS / "export.json"]

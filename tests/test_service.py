@@ -14,11 +14,11 @@ from random import Random
 import pytest
 from support import KEY, PRICES, QUICK, calls, free_port, proxy, said, wait_until
 
-from worker import database
 from worker.config import Config, Upstream
-from worker.metrics import Metrics
-from worker.service import Shift
-from worker.simulator import Fault
+from worker.db import database
+from worker.service.metrics import Metrics
+from worker.service.run import Shift
+from worker.simulator.proxy import Fault
 
 STOPS = int(os.environ.get("WORKER_TEST_STOPS", "10"))
 
@@ -287,7 +287,7 @@ def test_the_nightly_comparison_counts_what_differs(shift, books):
 def test_what_another_worker_did_meanwhile_is_no_gap_of_ours(shift, monkeypatch):
     rest = next(iter(shift._rests.values()))
     clock = iter([100.0, 115.0, 9000.0, 9015.0])
-    monkeypatch.setattr("worker.service.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("worker.service.run.time.monotonic", lambda: next(clock))
     assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]
     rest.stand_by()
     assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]

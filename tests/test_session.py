@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from wire import wire
 
-from worker import database, load, session
+from worker.db import database, session
 from worker.errors import (
     DatabaseAwayError,
     DatabaseError,
@@ -18,6 +18,7 @@ from worker.errors import (
     RefusedError,
     TransientDatabaseError,
 )
+from worker.loading import load
 
 # -- who is gone without a word ---------------------------------------------------------------------------------
 

@@ -14,9 +14,10 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from worker import simulator, traffic
-from worker.simulator import Fault, Simulator
-from worker.traffic import Traffic
+from worker.simulator import proxy as simulator
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault, Simulator
+from worker.simulator.traffic import Traffic
 
 KEY = "EXAMPLE-management-key"
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -677,7 +678,7 @@ def test_it_listens_on_loopback_and_nowhere_else(host):
 
 @pytest.mark.parametrize("rate", [(), ("--rate", "20000")])
 def test_as_a_process_it_serves_what_its_seed_tells(rate):
-    command = [sys.executable, "-m", "worker.simulator", "--seed", "11", "--records", "300", "--key", "EXAMPLE-k"]
+    command = [sys.executable, "-m", "worker.simulator.proxy", "--seed", "11", "--records", "300", "--key", "EXAMPLE-k"]
     process = subprocess.Popen([*command, *rate], stdout=subprocess.PIPE, text=True)
     try:
         told = json.loads(process.stdout.readline())

@@ -14,9 +14,11 @@ import httpx
 import pytest
 from support import popped, snapshot_of, wait_until
 
-from worker.answer_errors import BAN_S, NotFoundError, ban_s, management_off, refusal
+from worker.cliproxyapi.answer_errors import BAN_S, NotFoundError, ban_s, management_off, refusal
+from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.payload import decode_queue
+from worker.cliproxyapi.unpack import unpacked
 from worker.config import Upstream, load
-from worker.decode import decode_queue
 from worker.errors import (
     ConfigError,
     PossibleLossError,
@@ -27,10 +29,8 @@ from worker.errors import (
     UpstreamRefused,
     UpstreamUnreachable,
 )
-from worker.simulator import Fault, Simulator
-from worker.source import Source
-from worker.traffic import Traffic, stamp
-from worker.unpack import unpacked
+from worker.simulator.proxy import Fault, Simulator
+from worker.simulator.traffic import Traffic, stamp
 
 KEY = "EXAMPLE-management-key"
 CALLS = Traffic(7).generate(60)

@@ -7,10 +7,10 @@ import json
 import pytest
 from support import calls, proxy
 
-from worker.coarse import DAILY_COLUMNS, DAILY_DELTA, HOURLY_COLUMNS, HOURLY_DELTA
-from worker.staging import StagingTable
-from worker.store import RECORD_COLUMNS, STAGE
-from worker.traffic import queue_item
+from worker.rollups.coarse import DAILY_COLUMNS, DAILY_DELTA, HOURLY_COLUMNS, HOURLY_DELTA
+from worker.simulator.traffic import queue_item
+from worker.storage.staging import StagingTable
+from worker.storage.store import RECORD_COLUMNS, STAGE
 
 STAGING = {
     "record_stage": (STAGE, RECORD_COLUMNS),

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from support import KEY, RENDERINGS, Books, calls, differing, proxy, utc
 
-from worker import traffic
-from worker.simulator import Fault
+from worker.simulator import traffic
+from worker.simulator.proxy import Fault
 
 ZONES = ("UTC", "Asia/Kolkata", "America/New_York")
 MAPPINGS = (

@@ -17,12 +17,12 @@ import trustme
 from support import KEY, calls, popped, proxy, snapshot_of
 
 from worker import doctor
+from worker.cliproxyapi.client import TRIES, Source
+from worker.cliproxyapi.tls import trust
 from worker.config import Database, Upstream, load
 from worker.errors import ConfigError, UpstreamUnreachable, UpstreamUntrusted
-from worker.simulator import Simulator
-from worker.source import TRIES, Source
-from worker.sync import Station
-from worker.trust import trust
+from worker.simulator.proxy import Simulator
+from worker.sync.run import Station
 
 HOST = "127.0.0.1"
 FILES = ("ca_file", "client_cert_file", "client_key_file")
@@ -281,7 +281,7 @@ def test_certificates_that_were_replaced_are_noticed(books, ours, strangers, fil
     real = time.monotonic
     with Witness(serving(ours)) as simulator:
         post = station(books, simulator, ca_file=str(ca))
-        monkeypatch.setattr("worker.sync.time.monotonic", lambda: real() + later[0])
+        monkeypatch.setattr("worker.sync.run.time.monotonic", lambda: real() + later[0])
         try:
             assert post.visit().error is None
             shutil.copy(files["strangers-ca"], ca)

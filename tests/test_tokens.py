@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from worker.tokens import NOTHING, Family, Normalised, Reported, family, normalise
+from worker.usage.tokens import NOTHING, Family, Normalised, Reported, family, normalise
 
 steady = settings(derandomize=True, deadline=None, max_examples=200)
 FAMILIES = get_args(Family)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.unpack import LAYERS_MAX, MEMORY_MAX_BYTES, PIECE_BYTES, unpacked
+from worker.cliproxyapi.unpack import LAYERS_MAX, MEMORY_MAX_BYTES, PIECE_BYTES, unpacked
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -18,9 +18,9 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from support import COSTS, KEY, QUICK, SEED, Books, calls, proxy, wait_until
 
-from worker import database
-from worker.simulator import Simulator
-from worker.traffic import Traffic
+from worker.db import database
+from worker.simulator.proxy import Simulator
+from worker.simulator.traffic import Traffic
 
 FOLDER = Path(__file__).parent / "upgrades"
 WORLD = json.loads((FOLDER / "calls.json").read_text(encoding="utf-8"))

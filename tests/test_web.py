@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from support import QUICK, SELECT_WAITING, free_port, proxy, said, wait_until
 from test_service import get, metric
 
-from worker import web
-from worker.web import Health, Web
+from worker.service import web
+from worker.service.web import Health, Web
 
 OK = Health(well=True, text="ok")
 

@@ -15,9 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support import LATENCY_BOUNDS_MS, SEED, Books, proxy, utc
 
-from worker import database, maintain, measures, repair, rollup, store
 from worker.config import Retention
-from worker.traffic import Traffic
+from worker.corrections import maintain, repair
+from worker.db import database
+from worker.rollups import rollup
+from worker.simulator.traffic import Traffic
+from worker.storage import store
+from worker.usage import measures
 
 DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
               "alias", "outcome")  # fmt: skip

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import psycopg
 
-from worker.directory import ENDPOINTS
-from worker.embedded import THROWAWAY, EmbeddedPostgres
-from worker.simulator import Simulator
-from worker.traffic import Traffic, queue_item
+from worker.cliproxyapi.directory import ENDPOINTS
+from worker.db.embedded import THROWAWAY, EmbeddedPostgres
+from worker.simulator.proxy import Simulator
+from worker.simulator.traffic import Traffic, queue_item
 
 CALLS = Path(__file__).with_name("calls.json")
 KEY = "EXAMPLE-management-key"

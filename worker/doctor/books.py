@@ -13,12 +13,12 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy.engine import Engine
 
-from worker import database
 from worker.config import Config
+from worker.db import database
+from worker.db.embedded import find_bindir, is_made
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
-from worker.embedded import find_bindir, is_made
 from worker.errors import ConfigError, DatabaseEncodingError, DatabaseError, NewerSchemaError
-from worker.load import PARTITION_AHEAD, now
+from worker.loading.load import PARTITION_AHEAD, now
 
 POSTGRES_OLDEST = 150000
 LOOK_BACK = timedelta(hours=4)

@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from worker import proxy_settings
+from worker.cliproxyapi import proxy_settings
+from worker.cliproxyapi.client import RETENTION_MAX_S, Source
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
 from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
 from worker.json_errors import NOT_JSON
-from worker.load import now
-from worker.source import RETENTION_MAX_S, Source
+from worker.loading.load import now
 
 SILENT_MIN = 5
 """So many requests without one record are no accident."""

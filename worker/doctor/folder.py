@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.config import Config, Upstream
 from worker.doctor.finding import Finding, error, ok, warning
 from worker.errors import ConfigError, JournalError
-from worker.journal import Journal
+from worker.sync.journal import Journal
 
 
 def data_dir(config: Config) -> Finding:

@@ -14,8 +14,12 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Literal, NamedTuple
 
-from worker import proxy_settings
-from worker.answer_errors import management_off
+from worker.cliproxyapi import proxy_settings
+from worker.cliproxyapi.answer_errors import management_off
+from worker.cliproxyapi.client import RETENTION_MAX_S, Source
+from worker.cliproxyapi.lockout import Refusals
+from worker.cliproxyapi.proxy_settings import ALLOW_REMOTE, SECRET_KEY, STATISTICS_ON
+from worker.cliproxyapi.tls import trust
 from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
@@ -29,11 +33,7 @@ from worker.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
-from worker.load import now
-from worker.proxy_settings import ALLOW_REMOTE, SECRET_KEY, STATISTICS_ON
-from worker.refusal import Refusals
-from worker.source import RETENTION_MAX_S, Source
-from worker.trust import trust
+from worker.loading.load import now
 
 TIMEOUT_S = 10.0
 """How long a proxy may take to answer: somebody waits for the doctor."""

@@ -1,0 +1,1 @@
+"""Which channel a record belongs to (pure)."""

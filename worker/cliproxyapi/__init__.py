@@ -1,0 +1,1 @@
+"""Everything that knows the proxy: its API, its payloads, its credentials."""

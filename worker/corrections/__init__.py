@@ -1,0 +1,1 @@
+"""History put right: late channels, prices, retention."""

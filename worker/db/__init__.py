@@ -1,0 +1,1 @@
+"""The engine, locks, migrations, settings and the embedded server."""

@@ -1,0 +1,1 @@
+"""A batch into one transaction."""

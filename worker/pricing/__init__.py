@@ -1,0 +1,1 @@
+"""Which price holds and what a request costs (pure), and the dataset of prices."""

@@ -1,0 +1,1 @@
+"""What is reported: queries on usage_api. Prints nothing."""

@@ -1,0 +1,1 @@
+"""Sums of records: what is added, compared and rebuilt."""

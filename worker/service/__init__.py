@@ -1,0 +1,1 @@
+"""`worker run`: a schedule, probes and metrics."""

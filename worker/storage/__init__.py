@@ -1,0 +1,1 @@
+"""Statements on records, names, prices and channels."""

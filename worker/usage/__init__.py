@@ -1,0 +1,1 @@
+"""Tokens and the list of measures (pure)."""
