@@ -353,7 +353,7 @@ import gc, importlib, json, os, pkgutil, sys
 sys.path.append(sys.argv[1])
 STILL_RUNS = int(sys.argv[2])
 from alembic import command
-from worker import cli
+from worker.cli import main as cli
 for module in pkgutil.walk_packages(sys.modules["worker"].__path__, "worker."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)

@@ -32,7 +32,7 @@ UNKNOWN_PROCESS = "UPDATE usage.lease SET process = ''"
 
 HOLDER = """
 import sys, time
-from worker import database
+from worker.db import database
 lock = database.Lock(database.connect(sys.argv[1]), sys.argv[2])
 print(lock.acquire(), flush=True)
 time.sleep(600)
