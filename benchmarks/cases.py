@@ -29,7 +29,7 @@ from worker.cliproxyapi.generations import V0
 from worker.cliproxyapi.lockout import Refusals
 from worker.config import Config, Prices
 from worker.db import database
-from worker.loading.load import Loader, PassResult, spare_collector
+from worker.loading.load import Loader, PassResult, tune_gc
 from worker.sync.history import load_history
 from worker.sync.journal import Journal
 from worker.sync.journal_load import JournalLoader
@@ -78,7 +78,7 @@ class Bench:
 
     def __init__(self, folder: Path, url: str, prices: Prices) -> None:
         log.setup("warning", "auto")
-        spare_collector()  # as the command does
+        tune_gc()  # as the command does
         self.folder, self.engine = folder, database.connect(url)
         self.loader = Loader(self.engine, UPSTREAM, pepper="", timezone="UTC", prices=prices)
         self.loader.use(directory.build(data.credentials(self.loader.keyring)))

@@ -38,7 +38,7 @@ from pydantic import SecretStr
 from support import KEY, RENDERINGS, SEED, SELECT_CONNECTED, Books, Running, calls, differing, expected
 from wire import wire
 
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
 from worker.db import database
 from worker.db.database import migrate
@@ -842,7 +842,7 @@ def measure_window(tries: int = 200) -> None:
             journal = Journal(Path(folder), "default", 1 << 30)
             upstream = Upstream(url="http://127.0.0.1", key=SecretStr(KEY), queue_count=n)
             took: list[float] = []
-            with simulator, Source(upstream.model_copy(update={"url": simulator.url})) as source:
+            with simulator, ProxyClient(upstream.model_copy(update={"url": simulator.url})) as source:
                 for _ in range(tries):
                     simulator.push(calls(n))
                     at = time.perf_counter()

@@ -22,7 +22,7 @@ from random import Random
 from typing import Any
 
 POINTS = {
-    "answer popped": ("worker.cliproxyapi.client", "Source", "pop", "after"),
+    "answer popped": ("worker.cliproxyapi.client", "ProxyClient", "pop", "after"),
     "before fsync": ("os", "", "fsync", "before"),
     "after fsync": ("os", "", "fsync", "after"),
     "payload kept": ("worker.sync.journal", "Room", "keep", "after"),
@@ -91,7 +91,7 @@ def _watch_window(state: Path) -> None:
 
         return keeping
 
-    _wrap("worker.cliproxyapi.client", "Source", "pop", opening)
+    _wrap("worker.cliproxyapi.client", "ProxyClient", "pop", opening)
     _wrap("worker.sync.journal", "Room", "keep", closing)
     _wrap("worker.sync.journal", "Room", "reset", closing)
 

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from support import KEY, SEED, Books, calls, keep, popped, proxy
 
 from worker import doctor
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.config import Config, Database, Journal, Security, Upstream
 from worker.db import database
 from worker.doctor import consumer
@@ -653,7 +653,7 @@ def judged(books, simulator):
 
 
 def taken_by_another(simulator, n=1000):
-    with Source(upstream(simulator, queue_count=n)) as another:
+    with ProxyClient(upstream(simulator, queue_count=n)) as another:
         popped(another)
 
 

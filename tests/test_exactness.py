@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support import KEY, PRICES, Books, calls, differing, proxy, wait_until
 
 from worker.cliproxyapi import payload as decode
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.config import Journal, Upstream
 from worker.db import database
 from worker.loading.load import Loader, PassResult
@@ -374,7 +374,7 @@ def test_two_workers_that_load_the_same_and_more_lose_nothing_and_double_nothing
     some = calls(2000)
     parts = [some[begin : begin + 400] for begin in range(0, 1800, 200)]  # each shares half with the next
     payloads = [json.dumps([traffic.queue_item(call) for call in part]).encode() for part in parts]
-    with proxy() as simulator, Source(Upstream(url=simulator.url, key=KEY)) as source:
+    with proxy() as simulator, ProxyClient(Upstream(url=simulator.url, key=KEY)) as source:
         books.loader().refresh(source)
     together = Barrier(2)
 
@@ -502,7 +502,7 @@ def once(payloads):
 
 def test_any_split_order_and_repetition_of_payloads_comes_to_the_same_books(database_url, tmp_path):
     with Books(database_url, tmp_path, "Asia/Kolkata") as books:
-        with proxy("both") as simulator, Source(Upstream(url=simulator.url, key=KEY)) as source:
+        with proxy("both") as simulator, ProxyClient(Upstream(url=simulator.url, key=KEY)) as source:
             books.loader().refresh(source)
 
         @settings(max_examples=40, deadline=None, derandomize=True, database=None)

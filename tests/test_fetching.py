@@ -188,7 +188,7 @@ def test_an_error_that_nobody_foresaw_ends_no_pass_before_the_fetch(books, where
     def fail(*_):
         raise ZeroDivisionError("nobody foresaw this")
 
-    target = "worker.db.database.Lock.acquire" if where == "_consumer" else "worker.sync.run.Station._opened"
+    target = "worker.db.database.Lock.acquire" if where == "_consumer" else "worker.sync.run.UpstreamSync._opened"
     with proxy("queue", calls(900)) as simulator:
         with monkeypatch.context() as patched:
             patched.setattr(target, fail)

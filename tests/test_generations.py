@@ -9,7 +9,7 @@ from support import KEY, SEED, calls, proxy
 
 from worker import secret
 from worker.cliproxyapi import generations as generation
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.generations import V0, V8
 from worker.cliproxyapi.key_groups import parse_groups
 from worker.config import Upstream
@@ -30,7 +30,7 @@ CHANNELS = "SELECT channel, channel_kind, sum(requests) FROM usage_api.v1_daily_
 
 
 def source(simulator, url="", **more):
-    return Source(Upstream(url=url or simulator.url, key=KEY, timeout_s=10), **more)
+    return ProxyClient(Upstream(url=url or simulator.url, key=KEY, timeout_s=10), **more)
 
 
 def seen_by_the_database(simulator, n):
@@ -128,7 +128,7 @@ def test_what_was_never_written_is_the_proxys_default():
 
 def test_a_wrong_key_costs_one_failed_login_whatever_is_served():
     for version in ("queue", "v8", "v8-only"):
-        with proxy(version) as simulator, Source(Upstream(url=simulator.url, key="wrong")) as asks:
+        with proxy(version) as simulator, ProxyClient(Upstream(url=simulator.url, key="wrong")) as asks:
             with pytest.raises(UpstreamRefused):
                 asks.statistics_enabled()
             assert simulator.auth_failures == 1, version

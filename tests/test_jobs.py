@@ -22,7 +22,7 @@ from test_service import get
 from wallclock import Clock
 
 from worker.reports import daily
-from worker.service.scheduler import Jobs
+from worker.service.scheduler import Scheduler
 from worker.simulator.traffic import Traffic
 
 ZONES = ("UTC", "Europe/Helsinki", "Asia/Beirut", "America/Sao_Paulo", "Australia/Lord_Howe", "Pacific/Apia",
@@ -118,7 +118,7 @@ def test_a_clock_ten_years_ahead_runs_once_and_set_right_again_runs_the_next_day
 def test_jobs_run_at_once_and_again_never_beside_themselves_and_end_in_time():
     told: list[tuple[str, str]] = []
     held, ran = threading.Event(), []
-    jobs = Jobs(3, lambda name, result: told.append((name, result)))
+    jobs = Scheduler(3, lambda name, result: told.append((name, result)))
     jobs.every("quick", lambda: ran.append(time.monotonic()), 0.02)
     jobs.every("slow", lambda: held.wait(30) and None, 0.02)
     jobs.every("broken", lambda: 1 // 0, 0.02)

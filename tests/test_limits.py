@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 from support import KEY, SEED, calls, popped, proxy, snapshot_of
 
-from worker.cliproxyapi.client import OTHER_MAX_BYTES, Source
+from worker.cliproxyapi.client import OTHER_MAX_BYTES, ProxyClient
 from worker.cliproxyapi.directory import KEY_ENDPOINTS
 from worker.cliproxyapi.payload import TEXT_MAX_CHARS, decode_queue
 from worker.cliproxyapi.unpack import PIECE_BYTES
@@ -209,7 +209,7 @@ def little_memory(limit: int) -> Iterator[None]:
 
 
 def source(simulator, **more):
-    return Source(Upstream(**{"url": simulator.url, "key": KEY, "timeout_s": 30, **more}))
+    return ProxyClient(Upstream(**{"url": simulator.url, "key": KEY, "timeout_s": 30, **more}))
 
 
 BOMBS = {

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from support import KEY, QUICK, RENDERINGS, SEED, SELECT_WAITING, Books, calls, proxy, wait_until
 
 from worker.cliproxyapi import payload as decode
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
 from worker.corrections import repair
 from worker.db import database
@@ -337,7 +337,7 @@ def test_with_the_proxy_away_the_directory_that_was_kept_is_resolved_by(books):
         broken(simulator)
         books.sync(simulator)
         simulator.clear_overrides()
-        with Source(upstream_of(simulator)) as source:
+        with ProxyClient(upstream_of(simulator)) as source:
             books.loader().refresh(source)  # and then it was killed
         simulator.stop()
         assert sum(resolve(books, simulator).moves.values()) == known(calls(500))
@@ -899,7 +899,7 @@ def test_one_worker_resolves_while_another_loads(books, monkeypatch):
         books.sync(simulator)
         blind = books.loader()  # knows no credential: what it loads is unknown
         simulator.clear_overrides()
-        with Source(upstream_of(simulator)) as source:
+        with ProxyClient(upstream_of(simulator)) as source:
             seeing = books.loader()
             seeing.refresh(source)
 
@@ -919,7 +919,7 @@ def test_two_workers_that_resolve_everything_at_once_move_each_record_once(books
         broken(simulator)
         books.sync(simulator)
         simulator.clear_overrides()
-        with Source(upstream_of(simulator)) as source:
+        with ProxyClient(upstream_of(simulator)) as source:
             books.loader().refresh(source)
         done = []
 
@@ -972,7 +972,7 @@ def test_a_rename_that_is_followed_while_records_are_resolved_holds_for_them_too
             broken(simulator)
         books.sync(simulator)
         simulator.clear_overrides()
-        with Source(upstream_of(simulator)) as source:
+        with ProxyClient(upstream_of(simulator)) as source:
             resolving = books.loader()
             resolving.refresh(source)
             simulator.traffic = changed(rename("OpenRouter", "OpenRouter EU"))

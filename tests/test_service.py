@@ -17,7 +17,7 @@ from support import KEY, PRICES, QUICK, calls, free_port, proxy, said, wait_unti
 from worker.config import Config, Upstream
 from worker.db import database
 from worker.service.metrics import Metrics
-from worker.service.run import Shift
+from worker.service.run import JobSet
 from worker.simulator.proxy import Fault
 
 STOPS = int(os.environ.get("WORKER_TEST_STOPS", "10"))
@@ -70,7 +70,7 @@ def test_it_begins_with_a_pass_drains_a_burst_and_tells_what_it_did(books):
             assert get(port, "/livez", "HEAD") == (200, "")
             assert get(port, "/elsewhere")[0] == 404
             simulator.push(calls(3000)[1200:])
-            wait_until(lambda: books.records() == 3000, "a later pass has drained the rest")
+            wait_until(lambda: books.records() == 3000, "a later pass has drained the backoff")
             os.kill(process.pid, signal.SIGTERM)
             events = [line["event"] for line in ends_well(process).logs]
     assert events[0] == "service.started"
@@ -249,65 +249,65 @@ def test_what_cannot_run_says_why_and_ends_with_3(books):
     assert (finished.code, "http.port" in finished.stderr) == (3, True)
 
 
-# -- one shift, in this process ---------------------------------------------------------------------------------
+# -- one set of jobs, in this process ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def shift(books, tmp_path):
+def job_set(books, tmp_path):
     upstream = Upstream(url="http://127.0.0.1:9", key=KEY)
-    return Shift(Config(data_dir=tmp_path, upstream=(upstream,), prices=PRICES), books.engine, Metrics())
+    return JobSet(Config(data_dir=tmp_path, upstream=(upstream,), prices=PRICES), books.engine, Metrics())
 
 
-def test_a_pass_that_is_stuck_is_told_to_the_probe(shift):
-    assert shift.live() == (True, "ok")
-    shift._stations[0].beat_at -= 10_000
-    assert not shift.live().well
-    assert "default" in shift.live().text
+def test_a_pass_that_is_stuck_is_told_to_the_probe(job_set):
+    assert job_set.live() == (True, "ok")
+    job_set._upstreams[0].heartbeat_at -= 10_000
+    assert not job_set.live().well
+    assert "default" in job_set.live().text
 
 
-def test_a_database_that_is_away_or_older_is_not_ready(shift, books, monkeypatch):
-    assert shift.ready().well
+def test_a_database_that_is_away_or_older_is_not_ready(job_set, books, monkeypatch):
+    assert job_set.ready().well
     monkeypatch.setattr(database, "HEAD", "9999")
-    assert "9999" in shift.ready().text
-    shift._engine = database.connect("postgresql+psycopg://nobody@/nowhere?host=/nonexistent")
-    assert not shift.ready().well
+    assert "9999" in job_set.ready().text
+    job_set._engine = database.connect("postgresql+psycopg://nobody@/nowhere?host=/nonexistent")
+    assert not job_set.ready().well
 
 
-def test_the_nightly_comparison_counts_what_differs(shift, books):
+def test_the_nightly_comparison_counts_what_differs(job_set, books):
     books.loader()
     with proxy("queue", calls(100)) as simulator:
         books.sync(simulator)
-    shift._verify()
-    assert shift._metrics.registry.get_sample_value("usage_worker_verify_differences") == 0
+    job_set._verify()
+    assert job_set._metrics.registry.get_sample_value("usage_worker_verify_differences") == 0
     books.ask("UPDATE usage.daily SET requests = requests + 1")
-    shift._verify()
-    assert shift._metrics.registry.get_sample_value("usage_worker_verify_differences") > 0
+    job_set._verify()
+    assert job_set._metrics.registry.get_sample_value("usage_worker_verify_differences") > 0
 
 
-def test_what_another_worker_did_meanwhile_is_no_gap_of_ours(shift, monkeypatch):
-    rest = next(iter(shift._rests.values()))
+def test_what_another_worker_did_meanwhile_is_no_gap_of_ours(job_set, monkeypatch):
+    backoff = next(iter(job_set._backoffs.values()))
     clock = iter([100.0, 115.0, 9000.0, 9015.0])
     monkeypatch.setattr("worker.service.run.time.monotonic", lambda: next(clock))
-    assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]
-    rest.stand_by()
-    assert [rest.gap_s(), rest.gap_s()] == [0.0, 15.0]
+    assert [backoff.gap_s(), backoff.gap_s()] == [0.0, 15.0]
+    backoff.stand_by()
+    assert [backoff.gap_s(), backoff.gap_s()] == [0.0, 15.0]
 
 
-def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(shift, capsys):
+def test_a_run_that_is_skipped_is_counted_and_said_once_in_a_row(job_set, capsys):
     for _ in range(3):
-        shift._told("sync:default", "overrun")
+        job_set._told("sync:default", "overrun")
     labels = {"task": "sync:default", "result": "overrun"}
-    assert shift._metrics.registry.get_sample_value("usage_worker_jobs_total", labels) == 3
+    assert job_set._metrics.registry.get_sample_value("usage_worker_jobs_total", labels) == 3
     assert capsys.readouterr().out.count("job.skipped") == 1
 
 
-def test_the_nightly_comparison_is_given_up_when_the_service_ends(shift, books):
+def test_the_nightly_comparison_is_given_up_when_the_service_ends(job_set, books):
     books.loader()
     with books.holding("LOCK TABLE usage.daily IN ACCESS EXCLUSIVE MODE"):
-        job = threading.Thread(target=shift._kept(shift._verify))
+        job = threading.Thread(target=job_set._kept(job_set._verify))
         job.start()
         books.wait_until_it_waits()
-        shift._jobs.start()
-        shift.end()
+        job_set._jobs.start()
+        job_set.end()
         job.join(20)
         assert not job.is_alive()

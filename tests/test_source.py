@@ -15,7 +15,7 @@ import pytest
 from support import popped, snapshot_of, wait_until
 
 from worker.cliproxyapi.answer_errors import BAN_S, NotFoundError, ban_s, management_off, refusal
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.payload import decode_queue
 from worker.cliproxyapi.unpack import unpacked
 from worker.config import Upstream, load
@@ -65,7 +65,7 @@ def _no_proxy_between(monkeypatch):
 def source(simulator, transport=None, tail="", **more):
     settings = {"url": simulator.url + tail, "key": KEY, "timeout_s": 10} | more
     # Reading the certificates of the world takes longer than a test that speaks plain HTTP.
-    return Source(Upstream(**settings), transport or httpx.HTTPTransport(verify=False))
+    return ProxyClient(Upstream(**settings), transport or httpx.HTTPTransport(verify=False))
 
 
 def fails_with(kind, ask, *words):
@@ -240,7 +240,7 @@ def test_the_key_travels_in_one_header_and_nowhere_else(proxy):
 def test_a_key_that_no_header_can_carry_is_told_and_never_shown(proxy, spoilt):
     try:
         config = load(None, {"WORKER_UPSTREAM_URL": proxy.url, "WORKER_UPSTREAM_KEY": spoilt})
-        with Source(config.upstream[0]) as asks:
+        with ProxyClient(config.upstream[0]) as asks:
             assert asks.statistics_enabled() is True  # taken without its line break
     except (ConfigError, UpstreamError) as e:
         assert KEY not in str(e)  # noqa: PT017  # taking it is as good
@@ -528,7 +528,7 @@ def test_an_answer_that_is_no_http_at_all_is_a_possible_loss():
 
         thread = threading.Thread(target=talk)
         thread.start()
-        with Source(Upstream(url=url, key=KEY, timeout_s=5)) as asks:
+        with ProxyClient(Upstream(url=url, key=KEY, timeout_s=5)) as asks:
             assert fails_with(PossibleLossError, partial(popped, asks), "RemoteProtocolError").body == b""
         thread.join(10)
         assert not thread.is_alive()

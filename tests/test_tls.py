@@ -17,12 +17,12 @@ import trustme
 from support import KEY, calls, popped, proxy, snapshot_of
 
 from worker import doctor
-from worker.cliproxyapi.client import TRIES, Source
+from worker.cliproxyapi.client import TRIES, ProxyClient
 from worker.cliproxyapi.tls import trust
 from worker.config import Database, Upstream, load
 from worker.errors import ConfigError, UpstreamUnreachable, UpstreamUntrusted
 from worker.simulator.proxy import Simulator
-from worker.sync.run import Station
+from worker.sync.run import UpstreamSync
 
 HOST = "127.0.0.1"
 FILES = ("ca_file", "client_cert_file", "client_key_file")
@@ -87,7 +87,7 @@ def upstream(simulator, **more):
 
 def refused(simulator, *words, **more):
     """Every question is refused for want of trust, and nobody reads one."""
-    with Source(upstream(simulator, **more)) as asks:
+    with ProxyClient(upstream(simulator, **more)) as asks:
         pop, read = partial(popped, asks), partial(snapshot_of, asks)
         for ask in (asks.statistics_enabled, lambda: asks.mapping("auth-files"), read, pop, asks.offers_snapshot):
             with pytest.raises(UpstreamUntrusted) as failed:
@@ -110,7 +110,7 @@ def test_a_certificate_of_nobody_known_is_refused_and_nothing_is_sent(ours):
 
 
 def test_a_private_authority_is_believed_when_it_is_named(ours, files):
-    with Witness(serving(ours)) as simulator, Source(upstream(simulator, ca_file=files["ca"])) as asks:
+    with Witness(serving(ours)) as simulator, ProxyClient(upstream(simulator, ca_file=files["ca"])) as asks:
         simulator.push(calls(10))
         assert asks.statistics_enabled() is True
         assert popped(asks).count(b'"timestamp"') == 10
@@ -159,7 +159,7 @@ def test_there_is_no_way_to_switch_it_off():
 def test_a_certificate_that_the_proxy_asks_for_is_shown(ours, files, more):
     given = {name: files[held] for name, held in more.items()}
     with Witness(serving(ours, clients=ours)) as simulator:
-        with Source(upstream(simulator, ca_file=files["ca"], **given)) as asks:
+        with ProxyClient(upstream(simulator, ca_file=files["ca"], **given)) as asks:
             assert asks.statistics_enabled() is True
             assert popped(asks) == b"[]"
         assert len(simulator.seen) == 2
@@ -242,10 +242,10 @@ def test_variables_name_the_files_and_do_not_read_them():
 # -- passes, and the doctor -------------------------------------------------------------------------------------
 
 
-def station(books, simulator, **more):
+def upstream_sync(books, simulator, **more):
     one = upstream(simulator, queue_count=500, **more)
     config = books.config(one)
-    return Station(config.model_copy(update={"schedule": config.schedule.model_copy(update={"directory_s": 1.0})}),
+    return UpstreamSync(config.model_copy(update={"schedule": config.schedule.model_copy(update={"directory_s": 1.0})}),
                    books.engine, one)  # fmt: skip
 
 
@@ -280,20 +280,20 @@ def test_certificates_that_were_replaced_are_noticed(books, ours, strangers, fil
     later = [0.0]
     real = time.monotonic
     with Witness(serving(ours)) as simulator:
-        post = station(books, simulator, ca_file=str(ca))
+        post = upstream_sync(books, simulator, ca_file=str(ca))
         monkeypatch.setattr("worker.sync.run.time.monotonic", lambda: real() + later[0])
         try:
-            assert post.visit().error is None
+            assert post.run_pass().error is None
             shutil.copy(files["strangers-ca"], ca)
-            assert post.visit().error is None  # read a moment ago
+            assert post.run_pass().error is None  # read a moment ago
             later[0] += 2
-            assert "certificate is not trusted" in (post.visit().error or "")
+            assert "certificate is not trusted" in (post.run_pass().error or "")
             ca.unlink()
             later[0] += 2
-            assert "certificate is not trusted" in (post.visit().error or "")  # the last good one stays
+            assert "certificate is not trusted" in (post.run_pass().error or "")  # the last good one stays
             ca.write_bytes(ours.cert_pem.bytes())
             later[0] += 2
-            assert post.visit().error is None
+            assert post.run_pass().error is None
         finally:
             post.close()
 
@@ -327,7 +327,7 @@ def test_the_doctor_tells_an_untrusted_certificate_from_a_proxy_that_is_not_ther
 def test_a_port_that_speaks_no_tls_is_unreachable(files):
     with proxy("queue") as simulator:
         url = simulator.url.replace("http:", "https:")
-        with Source(Upstream(url=url, key=KEY, ca_file=files["ca"], timeout_s=5)) as asks:
+        with ProxyClient(Upstream(url=url, key=KEY, ca_file=files["ca"], timeout_s=5)) as asks:
             with pytest.raises(UpstreamUnreachable) as failed:
                 asks.statistics_enabled()
             assert type(failed.value) is UpstreamUnreachable
@@ -349,7 +349,7 @@ def test_what_openssl_says_of_its_own_inside_is_left_out(files):
 
         pool.submit(close_at_hello)
         url = f"https://{HOST}:{server.getsockname()[1]}"
-        with Source(Upstream(url=url, key=KEY, timeout_s=5)) as asks, pytest.raises(UpstreamUnreachable) as failed:
+        with ProxyClient(Upstream(url=url, key=KEY, timeout_s=5)) as asks, pytest.raises(UpstreamUnreachable) as failed:
             asks.statistics_enabled()
     assert "_ssl.c" not in str(failed.value)
     assert "[SSL" not in str(failed.value)

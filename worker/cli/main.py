@@ -114,7 +114,7 @@ def sync_command(
     from worker.cli.passes import busy, exit_with, print_passes
     from worker.config import NO_UPSTREAM
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.stopping import on_signal
     from worker.sync import run as sync
 
@@ -124,7 +124,7 @@ def sync_command(
         complain("without --once this is `worker run`: a service, until it is ended; --once does one pass")
         run_command()
         return
-    spare_collector()
+    tune_gc()
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
@@ -146,10 +146,10 @@ def sync_command(
 @app.command("run")
 def run_command() -> None:
     """Run as a service: passes on a schedule, probes and metrics over HTTP, until SIGTERM."""
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.service.run import Service
 
-    spare_collector()
+    tune_gc()
     Service(configured).run()
 
 
@@ -168,10 +168,10 @@ def import_command(
     from worker.cli import show
     from worker.cli.passes import exit_with, print_passes
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.sync import importer as intake
 
-    spare_collector()
+    tune_gc()
     settings = configured()
     for file in files:
         if str(file) != "-" and (file.is_dir() or not file.exists()):
@@ -221,10 +221,10 @@ def resolve_command(
     from worker.cli import show
     from worker.config import NO_UPSTREAM
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.sync import run as sync
 
-    spare_collector()
+    tune_gc()
     settings = configured()
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
@@ -267,12 +267,12 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
 
     from worker.cli import show
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.reports import report
     from worker.rollups import rollup
     from worker.storage import register
 
-    spare_collector()
+    tune_gc()
     first, last = day("--since", since), day("--until", until)
     with database.opened(configured()) as engine:
         database.schema_version(engine)  # of a newer one it knows too little to judge
@@ -306,9 +306,9 @@ def rebuild(
     from worker.cli import show
     from worker.corrections import repair
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
 
-    spare_collector()
+    tune_gc()
     first, last = day("--since", since), day("--until", until)
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")

@@ -53,10 +53,10 @@ def quarantine_retry(
     """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
     from worker.cli.passes import exit_with, print_passes
     from worker.db import database
-    from worker.loading.load import spare_collector
+    from worker.loading.load import tune_gc
     from worker.sync import importer as intake
 
-    spare_collector()
+    tune_gc()
     settings = configured()
     with database.opened(settings) as engine:
         results = intake.retry_quarantined(settings, engine, numbers or [])

@@ -99,7 +99,7 @@ class _ProxyConfig(msgspec.Struct, frozen=True, rename="kebab"):
     redis_usage_queue_retention_seconds: int | None = None
 
 
-class Source:
+class ProxyClient:
     """One proxy's management API. Several threads may ask; one question is asked at a time."""
 
     def __init__(

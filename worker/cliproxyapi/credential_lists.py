@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.cliproxyapi import directory
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.directory import ENDPOINTS, KEY_ENDPOINTS, BadMappingError, Credential
 from worker.cliproxyapi.generations import AUTH_FILES, KEY_GROUPS, V8
 from worker.cliproxyapi.key_groups import parse_groups
@@ -31,7 +31,7 @@ class Listed(NamedTuple):
     """False where no list is served at all: an adapter, or management is off. That is no empty directory."""
 
 
-def ask(source: Source, keyring: Keyring, known: Iterable[str]) -> Listed:
+def ask(source: ProxyClient, keyring: Keyring, known: Iterable[str]) -> Listed:
     """Ask for every list.
 
     Args:
@@ -51,7 +51,7 @@ def ask(source: Source, keyring: Keyring, known: Iterable[str]) -> Listed:
     return Listed(found.credentials, found.served)
 
 
-def _told(source: Source) -> Iterator[str]:
+def _told(source: ProxyClient) -> Iterator[str]:
     """Yield the lists of keys that the proxy's settings name; none where they cannot be read."""
     try:
         yield from filter(directory.is_key_list, source.listed_names())
@@ -64,7 +64,7 @@ def _told(source: Source) -> Iterator[str]:
 class _Lists:
     """What has been listed so far."""
 
-    def __init__(self, source: Source, keyring: Keyring) -> None:
+    def __init__(self, source: ProxyClient, keyring: Keyring) -> None:
         self._source, self._keyring = source, keyring
         self.credentials: dict[str, list[Credential]] = {}
         self.served = False

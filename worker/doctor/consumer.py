@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from worker.cliproxyapi import proxy_settings
-from worker.cliproxyapi.client import RETENTION_MAX_S, Source
+from worker.cliproxyapi.client import RETENTION_MAX_S, ProxyClient
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
 from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
@@ -43,7 +43,7 @@ class _AuthFiles(msgspec.Struct, frozen=True):
     files: list[_Credential] | None = None
 
 
-def examine(name: str, source: Source, book: Book) -> Iterator[Finding]:
+def examine(name: str, source: ProxyClient, book: Book) -> Iterator[Finding]:
     """Compare the spans in which passes had to find all usage; no finding where the proxy does not count."""
     if book.since is None or book.until is None:
         return
@@ -80,7 +80,7 @@ def compare(name: str, served: Mapping[int, int], ended: Mapping[int, int]) -> F
     return ok("other_consumer", what, name)
 
 
-def _served(source: Source) -> list[int] | None:
+def _served(source: ProxyClient) -> list[int] | None:
     """Return how many requests were served by ten minutes, the present ones last; None where that is not told.
 
     The answers name keys. Only the counts are decoded.

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 from worker.cliproxyapi import proxy_settings
 from worker.cliproxyapi.answer_errors import management_off
-from worker.cliproxyapi.client import RETENTION_MAX_S, Source
+from worker.cliproxyapi.client import RETENTION_MAX_S, ProxyClient
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.proxy_settings import ALLOW_REMOTE, SECRET_KEY, STATISTICS_ON
 from worker.cliproxyapi.tls import trust
@@ -53,7 +53,7 @@ class Proxy(NamedTuple):
     """Whom we ask, and what is known here."""
 
     upstream: Upstream
-    source: Source
+    source: ProxyClient
     book: Book | None
     """None where the database cannot be read."""
     interval_s: float
@@ -82,7 +82,7 @@ def examine(
     except ConfigError as e:
         remedy = "Correct the file, or the key that names it."
         return [*found, error("upstream_certificate", ConfigError, str(e), remedy, upstream.name)]
-    with Source(quick, stopping=stopping, trusting=trusting) as source:
+    with ProxyClient(quick, stopping=stopping, trusting=trusting) as source:
         try:
             refusals.check(now())
             for finding in _asked(Proxy(upstream, source, book, interval_s), refusals):

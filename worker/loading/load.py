@@ -26,7 +26,7 @@ from sqlalchemy.engine import Engine
 from worker.channels.resolve import Resolution, resolve
 from worker.cliproxyapi import credential_lists, directory
 from worker.cliproxyapi import payload as decode
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.directory import UNKNOWN, Channel, Directory
 from worker.config import Config, Prices
 from worker.db import database
@@ -361,7 +361,7 @@ class Loader:
         with database.transaction(self.engine, SHORT) as connection:
             return register.snapshot_marks(connection, self.upstream_id)
 
-    def refresh(self, source: Source, *, keep: bool = True) -> None:
+    def refresh(self, source: ProxyClient, *, keep: bool = True) -> None:
         """Ask the proxy for its credentials and make the answers the directory; without `keep`, in memory only.
 
         An endpoint that does not answer, or answers something else, keeps what it listed last.
@@ -387,7 +387,7 @@ class Loader:
         except RefusedError as e:  # whatever is in it, it must not keep usage from being pulled
             log.warning("directory.kept", endpoint=", ".join(listed), reason=str(e))
 
-    def refresh_on_miss(self, source: Source, records: Sequence[decode.Record]) -> None:
+    def refresh_on_miss(self, source: ProxyClient, records: Sequence[decode.Record]) -> None:
         """Ask the proxy once more where records name a credential that was never seen: it may be brand new.
 
         At most once a minute, and never twice for the same credential: what stays unknown then is unknown.
@@ -560,7 +560,7 @@ class Loader:
         return store.Aside(digest.digest()[:16], decode.clean(bad.reason)[:500], payload, retryable)
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Let Python's garbage collector look seldom: a batch makes many objects that live as long as it, and no cycles.
 
     With the collector off, decoding a queue item took 12 µs instead of 20.

@@ -31,10 +31,10 @@ from worker.pricing import dataset
 from worker.reports import report
 from worker.rollups import rollup
 from worker.service.metrics import Metrics
-from worker.service.scheduler import Jobs, Result
+from worker.service.scheduler import Result, Scheduler
 from worker.service.web import Health, Web
 from worker.stopping import on_signal
-from worker.sync.run import Station
+from worker.sync.run import UpstreamSync
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -47,7 +47,7 @@ SCHEDULE_S = 60.0
 
 
 class Service:
-    """The process: its signals, and one shift after the other, each under one configuration."""
+    """The process: its signals, and one set of jobs after the other, each under one configuration."""
 
     def __init__(self, read: Callable[[], Config]) -> None:
         """Take what reads the configuration; it is asked again on SIGHUP."""
@@ -67,26 +67,26 @@ class Service:
         config: Config | None = _with_upstreams(self._read())
         with on_signal(self._end), self._on_hang_up():
             while config is not None:
-                config = self._shift(config)
+                config = self._run_jobs(config)
         log.info("service.stopped")
 
-    def _shift(self, config: Config) -> Config | None:
+    def _run_jobs(self, config: Config) -> Config | None:
         """Work under one configuration; return the next one, None to end."""
         with ExitStack() as stack:
             engine = stack.enter_context(database.opened(config, make=True))
-            shift = Shift(config, engine, self._metrics)
+            job_set = JobSet(config, engine, self._metrics)
             if config.http.port:
                 web = Web(
                     config.http.host, config.http.port,
-                    live=shift.live, ready=shift.ready, metrics=self._metrics.registry,
+                    live=job_set.live, ready=job_set.ready, metrics=self._metrics.registry,
                 )  # fmt: skip
                 stack.enter_context(web)
-            stack.callback(shift.end)
-            shift.begin()
+            stack.callback(job_set.end)
+            job_set.begin()
             return self._next(config)
 
     def _next(self, config: Config) -> Config | None:
-        """Wait for a signal that ends the shift."""
+        """Wait for a signal that ends the jobs."""
         while True:
             self._wake.wait()
             self._wake.clear()
@@ -130,7 +130,7 @@ def _with_upstreams(config: Config) -> Config:
     return config
 
 
-class Shift:
+class JobSet:
     """The jobs under one configuration."""
 
     def __init__(self, config: Config, engine: Engine, metrics: Metrics) -> None:
@@ -139,11 +139,11 @@ class Shift:
         self._engine = engine
         self._metrics = metrics
         self._stopping = threading.Event()
-        self._stations = [Station(config, engine, upstream, self._stopping) for upstream in config.upstream]
-        self._rests = {station.upstream.name: _Rest(config) for station in self._stations}
+        self._upstreams = [UpstreamSync(config, engine, upstream, self._stopping) for upstream in config.upstream]
+        self._backoffs = {upstream_sync.upstream.name: _Backoff(config) for upstream_sync in self._upstreams}
         self._housekeeping = database.Lock(engine, "housekeeping")
         self._taking = threading.Lock()
-        self._jobs = Jobs(len(self._stations) + 4, self._told)
+        self._jobs = Scheduler(len(self._upstreams) + 4, self._told)
         self._verifying: database.Connection | None = None
         self._skipped: set[str] = set()
         self._amiss: set[tuple[str, str]] = set()
@@ -151,11 +151,11 @@ class Shift:
     def begin(self) -> None:
         """Start every job; the passes at once."""
         schedule, zone = self._config.schedule, ZoneInfo(self._config.rollup.timezone)
-        for station in self._stations:
-            station.beat()
-            name = station.upstream.name
+        for upstream_sync in self._upstreams:
+            upstream_sync.heartbeat()
+            name = upstream_sync.upstream.name
             self._metrics.journal_limit.labels(name).set(self._config.journal.max_bytes)
-            work = partial(self._sync, station)
+            work = partial(self._sync, upstream_sync)
             self._jobs.every(f"sync:{name}", work, schedule.interval_s, jitter_s=schedule.jitter_s)
         if schedule.verify_at:
             self._jobs.daily("verify", self._kept(self._verify), schedule.verify_at, zone)
@@ -164,7 +164,7 @@ class Shift:
             self._jobs.every("prices", self._kept(self._download_prices), self._config.prices.download_s)
         self._jobs.every("doctor", self._examine, DOCTOR_S)
         self._jobs.start()
-        log.info("service.started", upstreams=[station.upstream.name for station in self._stations])
+        log.info("service.started", upstreams=[upstream_sync.upstream.name for upstream_sync in self._upstreams])
 
     def end(self) -> None:
         """Stop pulling, wait until what is in hand is committed, and leave the proxies to others."""
@@ -172,8 +172,8 @@ class Shift:
         if self._verifying is not None:  # it may take minutes, and can be done again
             self._verifying.cancel()
         self._jobs.stop()
-        for station in self._stations:
-            station.close()
+        for upstream_sync in self._upstreams:
+            upstream_sync.close()
         self._housekeeping.release()
 
     # Probes.
@@ -186,15 +186,15 @@ class Shift:
         idle_s = self._jobs.idle_s()
         stuck = [f"the schedule: nothing for {idle_s:.0f} s"] if idle_s > SCHEDULE_S else []
         stuck += [
-            f"{station.upstream.name}: nothing for {age_s:.0f} s"
-            for station in self._stations
-            if (age_s := time.monotonic() - station.beat_at) > self._patience_s(station)
+            f"{upstream_sync.upstream.name}: nothing for {age_s:.0f} s"
+            for upstream_sync in self._upstreams
+            if (age_s := time.monotonic() - upstream_sync.heartbeat_at) > self._patience_s(upstream_sync)
         ]
         return Health(not stuck, "\n".join(stuck) or "ok")
 
-    def _patience_s(self, station: Station) -> float:
+    def _patience_s(self, upstream_sync: UpstreamSync) -> float:
         # A pop may wait four times for its answer, and the schedule for its turn.
-        return max(LIVE_S, 10 * self._config.schedule.interval_s, 6 * station.upstream.timeout_s)
+        return max(LIVE_S, 10 * self._config.schedule.interval_s, 6 * upstream_sync.upstream.timeout_s)
 
     def ready(self) -> Health:
         """Say whether the database is there, at this program's schema, and takes writes."""
@@ -206,20 +206,20 @@ class Shift:
 
     # Jobs.
 
-    def _sync(self, station: Station) -> None:
+    def _sync(self, upstream_sync: UpstreamSync) -> None:
         """Do one pass, unless its proxy is to be left alone for a while."""
-        name = station.upstream.name
-        rest = self._rests[name]
-        if rest.lasts() or self._stopping.is_set():
-            station.beat()
+        name = upstream_sync.upstream.name
+        backoff = self._backoffs[name]
+        if backoff.lasts() or self._stopping.is_set():
+            upstream_sync.heartbeat()
             return
         started = time.monotonic()
         try:
-            result = station.visit()
+            result = upstream_sync.run_pass()
         except BusyError as e:
-            if not rest.standing_by:
+            if not backoff.standing_by:
                 log.info("pass.standby", upstream=name, reason=str(e))
-            rest.stand_by()
+            backoff.stand_by()
             result = PassResult(upstream=name)
             result.failed(e)
         except WorkerError as e:
@@ -227,17 +227,17 @@ class Shift:
             result = PassResult(upstream=name)
             result.failed(e)
         else:
-            rest.standing_by = False
-        rest.after(result)
-        self._metrics.standby.labels(name).set(rest.standing_by)
+            backoff.standing_by = False
+        backoff.after(result)
+        self._metrics.standby.labels(name).set(backoff.standing_by)
         self._metrics.passed(result, time.monotonic() - started)
-        self._note_success(station, result, rest)
+        self._note_success(upstream_sync, result, backoff)
 
-    def _note_success(self, station: Station, result: PassResult, rest: _Rest) -> None:
-        if station.retention_s is not None:
-            self._metrics.retention.labels(result.upstream).set(station.retention_s)
+    def _note_success(self, upstream_sync: UpstreamSync, result: PassResult, backoff: _Backoff) -> None:
+        if upstream_sync.retention_s is not None:
+            self._metrics.retention.labels(result.upstream).set(upstream_sync.retention_s)
         if result.mode is not None:
-            self._metrics.poll_gap.labels(result.upstream).set(rest.gap_s())
+            self._metrics.poll_gap.labels(result.upstream).set(backoff.gap_s())
         if result.error is None:
             self._metrics.last_success.labels(result.upstream).set(now().timestamp())
         if result.inserted or result.error is None:
@@ -272,7 +272,7 @@ class Shift:
         return job
 
     def _verify(self) -> None:
-        """Compare the sums with their records; given up when the shift ends."""
+        """Compare the sums with their records; given up when the jobs end."""
         zone = ZoneInfo(report.timezone(self._engine))
         try:
             with database.transaction(self._engine) as connection:
@@ -321,7 +321,7 @@ class Shift:
             log.warning("job.skipped", job=job, reason=result)
 
 
-class _Rest:
+class _Backoff:
     """When a proxy is to be asked again: later after each failure, at once after a success."""
 
     def __init__(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Jobs on a schedule: the one room that speaks to APScheduler, which tells no types.
+"""Scheduler on a schedule: the one room that speaks to APScheduler, which tells no types.
 
 APScheduler decides by the wall clock when a job is due: set back, it begins nothing for as long; set ahead, it counts
 up every run in between. So what is due is decided here, by the monotonic clock (times of day excepted), and handed to
@@ -52,8 +52,8 @@ class _Job(Protocol):
         ...
 
 
-class Jobs:
-    """Jobs by name, each never beside itself, on as many threads as may be busy at once."""
+class Scheduler:
+    """Scheduler by name, each never beside itself, on as many threads as may be busy at once."""
 
     def __init__(self, threads: int, told: Callable[[str, Result], None]) -> None:
         """Prepare; `told` hears the name of a job and how a run of it ended, on the thread that ran it."""

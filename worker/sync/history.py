@@ -47,7 +47,7 @@ def _load_snapshot(loader: Loader, context: PassContext) -> None:
                 loader.refresh_on_miss(context.source, decoded.records)
                 batch = loader.prepare(decoded)
                 loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, context.result))
-                context.beat()
+                context.heartbeat()
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e
     except OSError as e:

@@ -103,7 +103,7 @@ class HomeReader:
             if len(told) >= BATCH_RECORDS:
                 self._keep(told, {at: records for at, records in counts.items() if at != period})
                 told, counts = [], {period: len(seen)}
-            self._context.beat()
+            self._context.heartbeat()
             if self._context.stopping.is_set():
                 counts.pop(period, None)
                 break

@@ -21,7 +21,7 @@ from worker.errors import UsageError
 from worker.loading.load import Batch, Loader, PassResult, open_loader
 from worker.storage import store
 from worker.sync.background import Overlap
-from worker.sync.run import concluded, noted
+from worker.sync.run import finalize, track_run
 
 SNAPSHOT_MARK = re.compile(rb'"(?:apis|usage)"\s*:')
 HEAD_BYTES = 1 << 16
@@ -63,8 +63,8 @@ def import_files(
         if loader.relearn():
             result.resolved = sum(repair.resolve_again(loader).moves.values())
 
-    noted(loader, None, result, work)
-    return concluded(result)
+    track_run(loader, None, result, work)
+    return finalize(result)
 
 
 def _commit_part(loader: Loader, batch: Batch, result: PassResult, progress: Progress | None) -> None:
@@ -107,8 +107,8 @@ def _retry(loader: Loader, ids: Sequence[int] | None) -> PassResult:
                 _retry_one(loader, kept, result)
             after = found[-1].quarantine_id
 
-    noted(loader, None, result, work)
-    return concluded(result)
+    track_run(loader, None, result, work)
+    return finalize(result)
 
 
 def _retry_one(loader: Loader, kept: store.Quarantined, result: PassResult) -> None:

@@ -88,7 +88,7 @@ class JournalLoader:
                 loading.begin(partial(self._commit, entry, f"{name}:{n}" if n else name, batch))
                 complete, fault = complete and decoded.complete, fault or decoded.fault
                 ends_early = ends_early or (found.whole and decoded.breaks_off)
-                self._context.beat()
+                self._context.heartbeat()
         lost = entry.broken_off or (not complete and (entry.interrupted or ends_early))
         stays = not (complete or ends_early)  # what ends early has no more in it
         loading.begin(partial(self._conclude, entry, fault, lost=lost, stays=stays))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.cliproxyapi import payload as decode
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.unpack import unpacked
 from worker.config import Upstream
@@ -43,16 +43,16 @@ class PassContext(NamedTuple):
     """One pass at one proxy: whom it asks, where answers are kept, what came of it."""
 
     upstream: Upstream
-    source: Source
+    source: ProxyClient
     journal: Journal
     refusals: Refusals
     result: PassResult
     stopping: threading.Event
-    beat: Callable[[], None]
+    heartbeat: Callable[[], None]
     """Is called whenever it gets on."""
 
 
-def greet(source: Source, refusals: Refusals) -> bool | None:
+def preflight(source: ProxyClient, refusals: Refusals) -> bool | None:
     """Ask the one question that is safe: whether the proxy is there, takes the key, and records usage.
 
     Raises:
@@ -101,7 +101,7 @@ class QueueFetcher:
                 log.warning("queue.not_emptied", seconds=DRAIN_MAX_S, remedy="the next pass goes on with it")
                 return
             elements = self._pop(self._reserve())
-            self._context.beat()
+            self._context.heartbeat()
             if elements == 0:
                 return
             self._most = max(self._most, elements or 0)
@@ -112,7 +112,7 @@ class QueueFetcher:
         """Hold room for the longest answer to come; where the journal is full, once some has been loaded."""
         journal = self._context.journal
         while journal.is_full() and self._more_room() and not self._context.stopping.is_set():
-            self._context.beat()
+            self._context.heartbeat()
         wanted = max(self._context.source.count * RECORD_ROOM_BYTES, 2 * self._most_bytes)
         return journal.reserve(min(wanted, self._context.upstream.max_body_bytes))
 

@@ -23,7 +23,7 @@ import structlog
 from sqlalchemy.engine import Engine
 
 from worker.cliproxyapi.answer_errors import NotFoundError
-from worker.cliproxyapi.client import Source
+from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.generations import Generation
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.proxy_settings import STATISTICS_ON
@@ -47,7 +47,7 @@ from worker.sync.history import load_history, not_offered
 from worker.sync.journal import Journal
 from worker.sync.journal_load import JournalLoader
 from worker.sync.pass_state import PassState
-from worker.sync.queue import PassContext, QueueFetcher, greet
+from worker.sync.queue import PassContext, QueueFetcher, preflight
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -69,15 +69,15 @@ def sync_once(
         BusyError: another worker holds this upstream.
         ConfigError: the database goes with another time zone or pepper.
     """
-    station = Station(config, engine, upstream, stopping)
+    upstream_sync = UpstreamSync(config, engine, upstream, stopping)
     try:
-        return station.visit()
+        return upstream_sync.run_pass()
     finally:
-        station.close()
+        upstream_sync.close()
 
 
-class Station:
-    """One worker's post at one proxy: it is the proxy's only consumer from its first pass until it is closed.
+class UpstreamSync:
+    """Passes of one worker over one proxy, whose only consumer it is from its first pass until it is closed.
 
     What it learns of names, prices and the directory it keeps for `schedule.directory_s`.
     """
@@ -85,7 +85,7 @@ class Station:
     def __init__(
         self, config: Config, engine: Engine, upstream: Upstream, stopping: threading.Event | None = None
     ) -> None:
-        """Take up the post; nothing is asked yet. Once `stopping` is set, a pass ends after the batch in hand.
+        """Prepare; nothing is asked yet. Once `stopping` is set, a pass ends after the batch in hand.
 
         Raises:
             ConfigError: a file with certificates is missing or cannot be read.
@@ -104,20 +104,22 @@ class Station:
         self._trusted_at = time.monotonic()
         self.retention_s: int | None = None
         """For how long the proxy keeps what nobody has fetched; None where it does not say."""
-        self.beat_at = time.monotonic()
+        self.heartbeat_at = time.monotonic()
         """When it last got on with something."""
 
-    def visit(self) -> PassResult:
+    def run_pass(self) -> PassResult:
         """Do one pass; see `sync_once`."""
-        self.beat()
+        self.heartbeat()
         result = PassResult(upstream=self.upstream.name)
         if self._journal is None:
             self._journal = Journal(self._config.data_dir, self.upstream.name, self._config.journal.max_bytes)
         refusals = Refusals(self._config.data_dir, self.upstream)
-        with Source(
+        with ProxyClient(
             self.upstream, stopping=self._stopping, trusting=self._trusting(), generation=self._generation
         ) as source:
-            context = PassContext(self.upstream, source, self._journal, refusals, result, self._stopping, self.beat)
+            context = PassContext(
+                self.upstream, source, self._journal, refusals, result, self._stopping, self.heartbeat
+            )
             state = PassState()
             loading = threading.Thread(
                 target=copy_context().run, args=(self._load, context, state), name=f"load:{self.upstream.name}"
@@ -145,7 +147,7 @@ class Station:
             _log_pass(result)
         if not ours:
             raise BusyError(f"another worker holds the upstream {self.upstream.name!r}; this one stands by")
-        return concluded(result)
+        return finalize(result)
 
     def close(self) -> None:
         """Leave the proxy to others."""
@@ -153,9 +155,9 @@ class Station:
             self._journal.close()
         self._consumer.release()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Note that it gets on."""
-        self.beat_at = time.monotonic()
+        self.heartbeat_at = time.monotonic()
 
     def _load(self, context: PassContext, state: PassState) -> None:
         """Do the loading side of a pass; whatever ends it, the other side is told."""
@@ -183,7 +185,7 @@ class Station:
             if not context.journal.backlog()[0]:
                 return
         loader, learn = self._opened()
-        noted(
+        track_run(
             loader,
             context.journal,
             context.result,
@@ -262,7 +264,7 @@ def _fetch(context: PassContext, state: PassState, interval_s: float) -> bool:
 
 
 def _ask_first(context: PassContext) -> None:
-    context.result.statistics_enabled = greet(context.source, context.refusals)
+    context.result.statistics_enabled = preflight(context.source, context.refusals)
     if context.result.statistics_enabled is False:
         remedy = f"set {STATISTICS_ON} in the proxy's configuration"
         log.warning("upstream.statistics_off", remedy=remedy)
@@ -308,9 +310,9 @@ def resolve_once(
     """
     database.upgrade(engine)
     loader = open_loader(config, engine, upstream.name)
-    with Source(upstream) as source:
+    with ProxyClient(upstream) as source:
         try:
-            greet(source, Refusals(config.data_dir, upstream))
+            preflight(source, Refusals(config.data_dir, upstream))
             loader.refresh(source, keep=not dry_run)
         except UpstreamError as e:
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
@@ -323,7 +325,7 @@ def _unexpected(error: Exception) -> InternalError:
     return InternalError(f"unexpected: {type(error).__name__}: {error}; the log has its traceback")
 
 
-def noted(loader: Loader, journal: Journal | None, result: PassResult, work: Callable[[], None]) -> None:
+def track_run(loader: Loader, journal: Journal | None, result: PassResult, work: Callable[[], None]) -> None:
     """Do the work of a pass between the entry of its sync_run row and that row's last words.
 
     A DatabaseError passes through. It is noted where the database is well enough for that; otherwise the row stays
@@ -366,7 +368,7 @@ def _log_pass(result: PassResult) -> None:
         log.debug("pass.done", **figures)
 
 
-def concluded(result: PassResult) -> PassResult:
+def finalize(result: PassResult) -> PassResult:
     """Give a pass that set records aside its exit code."""
     if result.exit_code == 0 and result.quarantined:
         result.exit_code = 6

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import msgspec
 
 from worker.cliproxyapi.payload.payload import CHUNK_RECORDS, Decoded
-from worker.cliproxyapi.payload.record import BadRecord, Record, Siblings, read
+from worker.cliproxyapi.payload.record import BadRecord, DuplicateNumbering, Record, read
 from worker.json_errors import NOT_JSON
 
 Body = bytes | bytearray | memoryview | msgspec.Raw
@@ -77,11 +77,11 @@ def decode_answer(body: Body, *, chunk: int = CHUNK_RECORDS, lines_apart: bool =
         The records and what could not be read, in their order; at least once. The last says by `complete` and `fault`
         whether the answer had a shape that could be read to its end; whole items of one that breaks off are there.
     """
-    reading, siblings, any_record = _Reading(body, lines_apart=lines_apart), Siblings(), False
+    reading, siblings, any_record = _Reading(body, lines_apart=lines_apart), DuplicateNumbering(), False
     records, bad, skipped, answers = list[Record](), list[BadRecord](), 0, 0
     for batch in reading.batches():
         if lines_apart and reading.answers != answers:
-            siblings, answers = Siblings(), reading.answers
+            siblings, answers = DuplicateNumbering(), reading.answers
         for found in batch:
             outcome = found if isinstance(found, BadRecord) else read(found, "", "")
             if isinstance(outcome, Record):

@@ -443,7 +443,7 @@ def _outcome(item: Item, *, cancelled: bool) -> Outcome:
     return "cancelled" if cancelled else "failed" if item.failed else "success"
 
 
-class Siblings:
+class DuplicateNumbering:
     """Numbers the records of one payload: the second and later ones of one identity get an ordinal, each was a request.
 
     Few share an instant to the nanosecond, and only those are compared.

@@ -20,8 +20,8 @@ from worker.cliproxyapi.payload.record import (
     TIMESTAMP,
     BadRecord,
     BadValueError,
+    DuplicateNumbering,
     Record,
-    Siblings,
     by_item,
     clean,
     get,
@@ -94,7 +94,7 @@ def decode_snapshot(
     lists = [_named(keyring, marks or {}, *one) for one in _lists(payload)]
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         for one, (mark, before) in zip(lists, threads.map(_compared, lists), strict=True):
-            siblings, instants = Siblings(), list(one.known.recent_ns if one.known else ())
+            siblings, instants = DuplicateNumbering(), list(one.known.recent_ns if one.known else ())
             for outcome in _unread(one, before):
                 if isinstance(outcome, BadRecord):
                     bad.append(outcome)
