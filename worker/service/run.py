@@ -38,6 +38,7 @@ from worker.sync.run import UpstreamSync
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
+WAKE_S = 1.0
 DOCTOR_S = 3600.0
 LIVE_S = 300.0
 """A proxy's job that has not got on with anything for this long is stuck; longer where its waits may be longer."""
@@ -88,7 +89,8 @@ class Service:
     def _next(self, config: Config) -> Config | None:
         """Wait for a signal that ends the jobs."""
         while True:
-            self._wake.wait()
+            while not self._wake.wait(WAKE_S):
+                pass  # a SIGHUP just before the wait wakes nobody
             self._wake.clear()
             if self._ending:
                 log.info("service.stopping")
