@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from support import KEY, calls, proxy, wait_until
+from support import KEY, QUICK, calls, proxy, wait_until
 
 from worker.cliproxyapi.payload import BadRecord, BadValueError, decode_home
 from worker.config import Upstream
@@ -44,7 +44,7 @@ def asked(simulator):
 # -- whole passes -----------------------------------------------------------------------------------------------
 
 
-def test_a_pass_takes_all_of_it_and_a_second_one_asks_twice_and_changes_nothing(books):
+def test_a_pass_takes_all_of_it_and_a_second_one_asks_three_questions_and_changes_nothing(books):
     with home(2500) as simulator:
         first = read(books, simulator)
         assert (first["mode"], first["inserted"], first["quarantined"]) == ("home", 2500, 0)
@@ -138,6 +138,23 @@ def test_killed_at_any_page_the_next_pass_makes_it_whole(books, answers):
     books.require_exactly(told(calls(2500)))
 
 
+@pytest.mark.parametrize("future", [False, True])
+def test_the_service_reads_what_comes_also_behind_a_record_from_the_future(books, future):
+    some = sorted(calls(600), key=lambda call: call.timestamp_ns)
+    more = {"WORKER__SCHEDULE__DIRECTORY_S": "86400"}  # only its first pass compares everything
+    with home() as simulator:
+        simulator.push(some[:500])
+        if future:
+            simulator.home.store(queue_item(some[0]) | {"timestamp": "2199-12-31T23:59:59Z"})
+        with books.starting(simulator, "run", **QUICK, **HOME, **more) as process:
+            wait_until(lambda: books.records() == 500, "what is there is read")
+            simulator.push(some[500:])
+            wait_until(lambda: books.records() == 600, "what comes is read")
+            os.kill(process.pid, signal.SIGTERM)
+            assert process.wait().code == 0
+    books.require_exactly(told(some))
+
+
 def test_a_stop_between_two_pages_keeps_what_was_read(books):
     with home(2500) as simulator:
         books.worker(simulator, "migrate")
@@ -167,6 +184,20 @@ def test_a_bad_record_is_set_aside_once_and_its_siblings_load(books):
     assert books.ask("SELECT count(*), min(reason) FROM usage.quarantine") == [
         (1, "`tokens`: input is -5, which is no count of tokens")
     ]
+    books.require_exactly(told([*calls(300), *calls(310)[301:]]))
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:07.5Z", "2199-12-31T23:59:59+02:00"])
+def test_a_record_of_a_broken_clock_is_set_aside_once_and_keeps_no_other_back(books, at):
+    with home(300) as simulator:
+        simulator.home.store(queue_item(calls(301)[300]) | {"timestamp": at})
+        finished = books.worker(simulator, *SYNC, **HOME)
+        assert (finished.code, finished.json[0]["inserted"], finished.json[0]["quarantined"]) == (6, 300, 1)
+        assert read(books, simulator)["pulled"] == 0
+        simulator.push(calls(310)[301:])
+        assert books.worker(simulator, *SYNC, **HOME).json[0]["inserted"] == 9
+    ((reason,),) = books.ask("SELECT reason FROM usage.quarantine")
+    assert "is not between 2020 and 2100" in reason
     books.require_exactly(told([*calls(300), *calls(310)[301:]]))
 
 

@@ -32,7 +32,13 @@ LATE = timedelta(hours=3)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-SELECT_NEWEST = "SELECT max(begins_at), min(begins_at) FROM usage.home_period WHERE upstream_id = %s"
+SELECT_NEWEST = """
+SELECT max(begins_at) FILTER (WHERE begins_at <= clock_timestamp()), min(begins_at)
+FROM usage.home_period
+WHERE upstream_id = %s
+"""
+"""A record from the future, by a broken clock, hides nothing that comes before it."""
+
 SELECT_LOADED = """
 SELECT coalesce(sum(records), 0)::bigint FROM usage.home_period
 WHERE upstream_id = %(upstream)s AND begins_at >= %(begin)s AND begins_at < coalesce(%(end)s, 'infinity'::timestamptz)
@@ -66,7 +72,7 @@ class HomeReader:
         first = self._first() if everything or newest is None else None
         if newest is None:
             if first is not None:
-                self._read(first, None)
+                self._compare(first, None)
             return
         self._compare(newest, None)
         begin = min(filter(None, (first, oldest)), default=newest) if everything else newest - LATE

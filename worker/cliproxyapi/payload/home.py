@@ -6,11 +6,22 @@ objects, the client's key masked, and a number of its own, by which each of its 
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from worker.cliproxyapi.payload.record import BadRecord, BadValueError, Item, Record, get, loads, read, timestamp_ns
+from worker.cliproxyapi.payload.record import (
+    EPOCH,
+    BadRecord,
+    BadValueError,
+    Item,
+    Record,
+    get,
+    loads,
+    read,
+    timestamp_ns,
+)
 from worker.json_errors import NOT_JSON
 
 HIDDEN_FIELDS = (
@@ -80,9 +91,25 @@ def decode_home(body: bytes) -> HomePage:
 
 def _read(raw: msgspec.Raw) -> HomeRecord:
     place = _PLACE.decode(raw)
-    at_ns = timestamp_ns(place.timestamp)
+    at_ns = _place_ns(place.timestamp)
     flat = msgspec.json.encode(as_queue_item(cast("dict[str, Any]", loads(raw)), place.usage_id))
     return HomeRecord(place.usage_id, place.timestamp, at_ns, read(msgspec.Raw(flat), "", ""))
+
+
+def _place_ns(timestamp: str) -> int:
+    """Return a time in nanoseconds since 1970 UTC, whichever: a proxy's broken clock keeps back no other's records.
+
+    Raises:
+        BadValueError: it is no time.
+    """
+    try:
+        return timestamp_ns(timestamp)
+    except BadValueError:
+        try:
+            at = datetime.fromisoformat(timestamp)
+            return (at - EPOCH) // timedelta(microseconds=1) * 1000
+        except (ValueError, TypeError, OverflowError):
+            raise BadValueError(f"the time {timestamp[:40]!r} of a record is none") from None
 
 
 def as_queue_item(record: dict[str, Any], usage_id: int) -> dict[str, Any]:
