@@ -29,7 +29,10 @@ from worker.cliproxyapi.generations import V0
 from worker.cliproxyapi.lockout import Refusals
 from worker.config import Config, Prices
 from worker.db import database
-from worker.loading.load import Loader, PassResult, tune_gc
+from worker.loading.load import Loader
+from worker.loading.pass_result import PassResult
+from worker.memory import tune_gc
+from worker.sync.credentials import MissingCredentials
 from worker.sync.history import load_history
 from worker.sync.journal import Journal
 from worker.sync.journal_load import JournalLoader
@@ -81,7 +84,7 @@ class Bench:
         tune_gc()  # as the command does
         self.folder, self.engine = folder, database.connect(url)
         self.loader = Loader(self.engine, UPSTREAM, pepper="", timezone="UTC", prices=prices)
-        self.loader.use(directory.build(data.credentials(self.loader.keyring)))
+        self.loader.use(directory.build(data.credentials(self.loader.target.keyring)))
         config = Config.model_validate({"upstream": [{"name": UPSTREAM, "url": "http://127.0.0.1", "key": "EXAMPLE"}]})
         self.upstream = config.upstream[0]
 
@@ -95,7 +98,7 @@ class Bench:
         """Empty a queue; return seconds without what making the answers took, and how many records were new."""
         source = Canned(answers)
         context, state = self.context(source), PassState()
-        entries = JournalLoader(self.loader, context, asking=False, loaded=state.progress.set)
+        entries = JournalLoader(self.loader, context, missing=None, loaded=state.progress.set)
         loading = threading.Thread(target=load_arriving, args=(entries, state))
         started = time.perf_counter()
         loading.start()
@@ -119,7 +122,7 @@ class Bench:
             file.readinto(body)
         context = self.context(Canned(iter(()), body))
         started = time.perf_counter()
-        load_history(self.loader, context, everything=False)
+        load_history(self.loader, MissingCredentials(self.loader), context, everything=False)
         return time.perf_counter() - started, context.result.inserted, len(body)
 
 

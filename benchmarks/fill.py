@@ -38,7 +38,8 @@ INSERT INTO usage.record (
     uncached_input_tokens, cache_read_tokens, cache_write_tokens, billed_output_tokens, unclassified_tokens,
     batch_id, dimension_id, origin_id, status_code, event_key,
     channel_rule, request_id, service_tier, reasoning_effort, error,
-    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id)
+    cost_usd, actual_cost_usd, cache_read_cost_usd, cache_write_cost_usd, price_id,
+    response_service_tier, cost_estimated)
 SELECT
     %(since)s + (n + luck[1]) / %(records)s * (%(until)s - %(since)s), latency, latency / 7,
     input, output, output / 3, cached, input + output,
@@ -47,7 +48,8 @@ SELECT
     decode(md5(n::text || %(since)s), 'hex'),
     'auth_index', substr(md5(n::text), 1, 8), CASE WHEN n %% 3 = 0 THEN 'default' ELSE '' END, '', NULL,
     CASE WHEN n %% 50 > 0 THEN cost END, CASE WHEN n %% 50 > 0 THEN cost END,
-    CASE WHEN n %% 50 > 0 THEN 0 END, CASE WHEN n %% 50 > 0 THEN 0 END, CASE WHEN n %% 50 > 0 THEN 1 END
+    CASE WHEN n %% 50 > 0 THEN 0 END, CASE WHEN n %% 50 > 0 THEN 0 END, CASE WHEN n %% 50 > 0 THEN 1 END,
+    '', false
 FROM generate_series(0, %(records)s - 1) AS n,
      LATERAL (SELECT ARRAY[random(), random(), random(), random()] AS luck WHERE n >= 0) AS l,
      LATERAL (SELECT (luck[3] ^ 4 * 200000)::bigint AS input, (luck[4] ^ 2 * 4000)::bigint AS output,

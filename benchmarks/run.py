@@ -29,7 +29,7 @@ import psycopg
 import results
 from cases import UPSTREAM
 
-from worker.db import database
+from worker.db import migrations
 from worker.db.embedded import EmbeddedPostgres
 
 CASES = Path(__file__).with_name("cases.py")
@@ -121,7 +121,7 @@ def _note(found: Found, name: str, value: float) -> None:
 def _database(server: EmbeddedPostgres, name: str) -> str:
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-    database.migrate(server.url(name))  # here, so that the worker that is measured is one on any day
+    migrations.migrate(server.url(name))  # here, so that the worker that is measured is one on any day
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute("CHECKPOINT")
     return server.url(name)

@@ -26,7 +26,7 @@ import psycopg
 import results
 from cases import READS, SELECT_NEWEST
 
-from worker.db import database
+from worker.db import migrations
 from worker.db.embedded import EmbeddedPostgres
 
 HERE = Path(__file__).parent
@@ -84,7 +84,7 @@ def main() -> None:
 def _filled(server: EmbeddedPostgres, name: str, records: int, days: int, found: Found) -> str:
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
-    database.migrate(server.url(name))
+    migrations.migrate(server.url(name))
     started = time.perf_counter()
     if records:
         fill.fill(server.dsn(name), records, days)

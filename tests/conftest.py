@@ -106,7 +106,7 @@ def admin(server_url: URL) -> Iterator[Admin]:
 @pytest.fixture(scope="session")
 def template(server_url: URL, admin: Admin) -> str:
     """The name of a database that stands at the newest migration."""
-    from worker.db.database import migrate  # noqa: PLC0415  a test without a database need not load it
+    from worker.db.migrations import migrate  # noqa: PLC0415  a test without a database need not load it
 
     lock = "usage-worker tests: template"
     admin.execute("select pg_advisory_lock(hashtextextended(%s, 0))", [lock])  # one builds it, the others wait

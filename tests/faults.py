@@ -40,13 +40,14 @@ from wire import wire
 
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
-from worker.db import database
-from worker.db.database import migrate
+from worker.db import lock as stored_lock
+from worker.db.copy import StagingTable
 from worker.db.embedded import THROWAWAY, EmbeddedPostgres
-from worker.rollups.coarse import HOURLY_COLUMNS
+from worker.db.migrations import migrate
+from worker.rollups.statements import DELTAS
+from worker.rollups.tables import HOURLY
 from worker.simulator.traffic import Traffic, Usage, queue_item
-from worker.storage.staging import StagingTable
-from worker.storage.store import RECORD_COLUMNS
+from worker.storage.records import RECORD_COLUMNS
 from worker.sync.journal import ENTRY, UNREAD, Journal
 from worker.sync.queue import RECORD_ROOM_BYTES
 
@@ -533,7 +534,7 @@ def pooler_upgraded(run: Run) -> Iterator[Fault]:
     """As behind a pooler after an upgrade: sessions still hold the staging tables of another version."""
     older = [
         StagingTable(purpose, dict(list(columns.items())[:-1])).create.as_string()
-        for purpose, columns in (("record_stage", RECORD_COLUMNS), ("hourly_delta", HOURLY_COLUMNS))
+        for purpose, columns in (("record_stage", RECORD_COLUMNS), ("hourly_delta", DELTAS[HOURLY.name].columns))
     ]
     older += [f"CREATE TEMPORARY TABLE {name} (other text)" for name in STAGED_BEFORE]
     run.books.ask(
@@ -550,7 +551,7 @@ def standing_by(run: Run) -> Iterator[Fault]:
     there = {"WORKER_DATA_DIR": str(run.folder / "stand-by")}
     run._run(SYNC, {}, {**there, "WORKER_DATABASE_URL": DEAD}, None)
     yield {}, {}, None
-    lock = database.Lock(run.books.engine, database.consumer("default"))
+    lock = stored_lock.Lock(run.books.engine, stored_lock.consumer("default"))
     wait_until(lock.acquire, "the killed worker's lease is free")
     finished = run._run(SYNC, {}, there, None)
     lock.release()

@@ -38,7 +38,7 @@ def examine(data: bytes) -> None:
     for record in decoded.records:
         record.identity(*record.labels.identity("default", KEYRING)).encode()
     for bad in decoded.bad:
-        kept, whole = decode.set_aside(bad, KEYRING)
+        kept, whole = decode.quarantine(bad, KEYRING)
         kept.encode()
         if whole:
             decode.decode_quarantined(kept)

@@ -133,7 +133,7 @@ def _shift_clock(days: float, after: int) -> None:
             looked[0] += 1
             return datetime.now(tz) + timedelta(days=days if looked[0] > after else 0)
 
-    importlib.import_module("worker.loading.load").datetime = Shifted  # type: ignore[attr-defined]
+    importlib.import_module("worker.clock").datetime = Shifted  # type: ignore[attr-defined]
 
 
 def _at(point: str, after: int, act: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 
 from worker.config import Config, OwnPrice, Prices, Rollup, Upstream
 from worker.db import database
-from worker.rollups import rollup
+from worker.rollups import verify
 from worker.secret import Keyring
 from worker.simulator import traffic
 from worker.simulator.proxy import Simulator
@@ -253,9 +253,9 @@ class Books:
         # When the proxy was last seen to list a channel is news in every pass.
         return [*rows, self.ask(SELECT_CHANNELS)]
 
-    def differences(self) -> list[rollup.Difference]:
+    def differences(self) -> list[verify.Difference]:
         with database.transaction(self.engine) as connection:
-            return list(rollup.differences(connection, ZoneInfo(self.timezone), None, None))
+            return list(verify.differences(connection, ZoneInfo(self.timezone), None, None))
 
     def records(self) -> int:
         """How many there are; none while there is no schema."""

@@ -9,21 +9,25 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import PRICES, Books, calls, proxy
+from support import PRICES, calls, proxy
 
+from worker import clock
 from worker.channels.resolve import Resolution
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.directory import UNKNOWN
 from worker.config import OwnPrice, Prices
-from worker.corrections import repair
+from worker.corrections import reprice as stored_reprice
 from worker.db import database
-from worker.loading import load
-from worker.loading.load import Loader, PassResult
+from worker.loading import names
+from worker.loading import prices as stored_prices
+from worker.loading.load import Loader
+from worker.loading.pass_result import PassResult
 from worker.pricing import dataset, price
-from worker.pricing.price import PICO, Price, Subject, usd
+from worker.pricing.price import Price, Subject
 from worker.simulator import traffic
-from worker.storage import roster, tariff
+from worker.storage import channels, price_table
 from worker.usage import tokens
+from worker.usage.money import PICO, usd
 from worker.usage.tokens import Normalised, Reported
 
 BEGUN = min(call.timestamp_ns for call in calls()) // 10**9
@@ -55,12 +59,12 @@ def own(model="*", usd=1, **more):
 
 def enter(books, *prices):
     with database.transaction(books.engine) as connection:
-        return [tariff.add(connection, p, UTC_ZONE, load.now()).price_id for p in prices]
+        return [price_table.add(connection, p, UTC_ZONE, clock.now()).price_id for p in prices]
 
 
 def reprice(books, prices=NONE_OWN, dry_run=False, **selection):
-    pricer = load.open_pricer(books.engine, prices, UTC_ZONE)
-    return repair.reprice(books.engine, pricer, repair.Selection(**selection), dry_run=dry_run)
+    pricer = stored_prices.open_pricer(books.engine, prices, UTC_ZONE)
+    return stored_reprice.reprice(books.engine, pricer, stored_reprice.Selection(**selection), dry_run=dry_run)
 
 
 def charged(books):
@@ -137,9 +141,9 @@ def test_the_order_in_which_prices_are_read_does_not_matter(told, luck):
         for n, (letter, above, usd) in enumerate(told)
     ]
     subject = Subject("", "abc", "")
-    steps = price.ladder(prices, subject, "")
+    steps = price.rank_prices(prices, subject, "")
     luck.shuffle(prices)
-    assert price.ladder(prices, subject, "") == steps
+    assert price.rank_prices(prices, subject, "") == steps
 
 
 # -- frozen -----------------------------------------------------------------------------------------------------
@@ -149,8 +153,8 @@ def test_prices_that_come_and_go_change_nothing_that_is_charged_already(unpriced
     before = unpriced.dump()
     (number,) = enter(unpriced, own())
     with database.transaction(unpriced.engine) as connection:
-        tariff.sync(connection, dataset.shipped(), load.now())
-        assert tariff.drop(connection, number, load.now())
+        price_table.sync(connection, dataset.shipped(), clock.now())
+        assert price_table.drop(connection, number, clock.now())
     assert unpriced.dump() == before
     unpriced.balance()
 
@@ -241,8 +245,8 @@ def test_the_multiplier_that_held_when_a_request_began_makes_its_actual_cost(boo
     ((number,),) = books.ask("SELECT channel_id FROM usage_api.v1_channels WHERE channel = %s", [name])
     noon = datetime.combine(FIRST + timedelta(days=1), datetime.min.time(), UTC) + timedelta(hours=12)
     with database.transaction(books.engine) as connection:
-        roster.set_rate(connection, number, Decimal("0.333333"), noon, load.now())
-        roster.set_rate(connection, number, Decimal(0), noon + timedelta(hours=12), load.now())
+        channels.set_rate(connection, number, Decimal("0.333333"), noon, clock.now())
+        channels.set_rate(connection, number, Decimal(0), noon + timedelta(hours=12), clock.now())
     reprice(books, PRICES)
     rows = books.ask(
         "SELECT occurred_at, cost_usd, actual_cost_usd FROM usage_api.v1_records WHERE channel = %s", [name]
@@ -266,11 +270,11 @@ def test_a_sync_ends_what_changed_and_rewrites_nothing_of_the_past(books):
     steps = [("a 0.0.1", [listed(1)], first), ("a 0.0.2", [listed(2)], second), ("a 0.0.3", [listed(2)], second)]
     with database.transaction(books.engine) as connection:
         connection.execute("DELETE FROM usage.price")
-        done = [tariff.sync(connection, dataset.Dataset(label, prices), at) for label, prices, at in steps]
-        found = tariff.listed(connection)
+        done = [price_table.sync(connection, dataset.Dataset(label, prices), at) for label, prices, at in steps]
+        found = price_table.listed(connection)
     assert [(s.added, s.changed, s.unchanged) for s in done] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
     subject = Subject("codex", "gpt-x", "")
-    ladder = price.ladder(found, subject, "")
+    ladder = price.rank_prices(found, subject, "")
     for at, rate_usd in ((first - timedelta(days=900), 1), (second - timedelta(seconds=1), 1), (second, 2)):
         assert price.choose(ladder, at, 0).input_usd_per_mtok == rate_usd
     assert len(found) == 2
@@ -327,45 +331,15 @@ def test_a_price_that_cannot_be_is_refused_by_name(books, options, named):
     assert books.ask("SELECT count(*) FROM usage.price WHERE source = 'operator'") == [(0,)]
 
 
-# -- from a schema without prices -------------------------------------------------------------------------------
-
-
-def test_records_of_a_schema_without_prices_are_kept_and_can_be_charged(empty_database_url, tmp_path, monkeypatch):
-    with Books(empty_database_url, tmp_path) as books:
-        monkeypatch.setattr(database, "HEAD", "0001")
-        upgrade_to(books, "0001")
-        books.ask("INSERT INTO usage.upstream (name) VALUES ('default')")
-        books.ask(
-            "INSERT INTO usage.channel (upstream_id, kind, identity, name, channel_group, rate_multiplier, "
-            "first_seen_at, last_seen_at) VALUES (1, 'apikey', 'x', 'x', 'x', 0.5, now(), now())"
-        )
-        monkeypatch.undo()
-        assert database.upgrade(books.engine)
-        assert books.ask("SELECT rate_multiplier FROM usage_api.v1_channels") == [(Decimal("0.5"),)]
-        with database.transaction(books.engine) as connection:
-            assert roster.rates(connection, [1])[1].multiplier(datetime(2020, 1, 1, tzinfo=UTC)) == Decimal("0.5")
-
-
-def upgrade_to(books, revision):
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
-    settings_ = Config()
-    settings_.set_main_option("script_location", str(database.migrations_dir()))
-    with books.engine.begin() as connection:
-        settings_.attributes["connection"] = connection
-        command.upgrade(settings_, revision)
-
-
 def test_a_day_is_one_of_the_rollup_zone():
     zone = ZoneInfo("Asia/Kolkata")
-    p = tariff._own(own(valid_from=date(2026, 11, 1)), "operator", zone)
+    p = price_table._own(own(valid_from=date(2026, 11, 1)), "operator", zone)
     assert p.valid_from == datetime(2026, 10, 31, 18, 30, tzinfo=UTC)
 
 
 def test_a_compatible_provider_whose_name_holds_a_blank_counts_as_one():
     reported = Reported(1000, 200, 0, 400, 1200, None, None)
     ids = "openai-compatibility\nopenai-compatible-claude relay\nclaude relay"
-    of = load.of_credential("Claude Relay", "gpt-5", Resolution(UNKNOWN, "auth_index", ids))
+    of = names.of_credential("Claude Relay", "gpt-5", Resolution(UNKNOWN, "auth_index", ids))
     assert of is not None
     assert tokens.normalise(reported, of) == Normalised(600, 400, 0, 200, 0)

@@ -24,7 +24,7 @@ from worker.cliproxyapi.payload import (
     decode_quarantined,
     decode_queue,
     decode_snapshot,
-    set_aside,
+    quarantine,
     snapshot,
     text,
     timestamp_ns,
@@ -32,7 +32,7 @@ from worker.cliproxyapi.payload import (
 from worker.secret import Keyring
 from worker.simulator import traffic
 from worker.simulator.traffic import Traffic
-from worker.usage.tokens import NOTHING, Normalised, Reported, family
+from worker.usage.tokens import NOTHING, Normalised, Reported, convention
 
 PAYLOADS = Path(__file__).parent / "payloads"
 KEYRING = Keyring(b"EXAMPLE-pepper")
@@ -61,7 +61,7 @@ def record(**told):
         "reported": Reported(0, 0, 0, 0, 0, None, None), "normalised": NOTHING, "alias": told["model"],
     }  # fmt: skip
     fields = untold | told
-    fields.setdefault("family", family(fields["provider"], "", fields["model"]))
+    fields.setdefault("convention", convention(fields["provider"], "", fields["model"]))
     labels = {name: fields.pop(name) for name in Labels.__struct_fields__ if name in fields}
     return Record(labels=Labels(**labels), **fields)
 
@@ -695,12 +695,12 @@ def grown(lists):
 
 def follow(bodies):
     """Read snapshots one after the other, each from where the one before was read to."""
-    marks, records, read = {}, [], []
+    cursors, records, read = {}, [], []
     for body in bodies:
-        parts = list(decode_snapshot(body, KEYRING, dict(marks), chunk=3))
+        parts = list(decode_snapshot(body, KEYRING, dict(cursors), chunk=3))
         found = [r for part in parts for r in part.records]
         for part in parts:
-            marks |= part.marks
+            cursors |= part.cursors
         records += found
         read.append(len(found))
     return records, read
@@ -748,12 +748,12 @@ def test_a_list_whose_past_has_changed_is_read_anew():
 
 def test_what_cannot_be_read_in_a_snapshot_is_told_once():
     bodies = [grown([[{"timestamp": "soon"}]]), grown([[{"timestamp": "soon"}, {"timestamp": NOON}]])]
-    marks = {}
+    cursors = {}
     for body, (bad, good) in zip(bodies, [(1, 0), (0, 1)], strict=True):
-        (part,) = decode_snapshot(body, KEYRING, marks)
+        (part,) = decode_snapshot(body, KEYRING, cursors)
         assert (len(part.bad), len(part.records)) == (bad, good)
-        marks = dict(part.marks)
-    assert list(decode_snapshot(bodies[-1], KEYRING, marks)) == []
+        cursors = dict(part.cursors)
+    assert list(decode_snapshot(bodies[-1], KEYRING, cursors)) == []
 
 
 # -- identity ------------------------------------------------------------------------------------------------------
@@ -1023,7 +1023,7 @@ def test_deep_nesting_is_set_aside_and_never_crashes(payload):
     assert decoded.records == []
     assert decoded.bad
     for bad in decoded.bad:
-        kept, _ = set_aside(bad, KEYRING)
+        kept, _ = quarantine(bad, KEYRING)
         assert len(kept) < 200_000
     with pytest.raises(BadValueError):
         list(decode_snapshot(payload.encode()))
@@ -1224,7 +1224,7 @@ def test_equal_records_of_one_answer_are_so_many_and_lines_that_are_apart_are_on
 
 
 def leaks(bad):
-    kept, _ = set_aside(bad, Keyring(b"EXAMPLE-pepper"))
+    kept, _ = quarantine(bad, Keyring(b"EXAMPLE-pepper"))
     return [secret for secret in SECRETS if secret in kept]
 
 
@@ -1256,7 +1256,7 @@ def test_nothing_that_is_set_aside_of_a_damaged_payload_holds_a_secret(name, dam
 def test_no_answer_of_the_corpus_leaves_a_secret_when_it_is_set_aside_whole(name):
     found = set(re.findall(r"sk-[\w-]+|[\w-]+-EXAMPLE-[\w-]+|AIza[\w-]+", corpus(name).decode()))
     for bad in (BadRecord(reason="", raw=corpus(name)), BadRecord(reason="", raw=b"[" + corpus(name))):
-        kept, _ = set_aside(bad, KEYRING)
+        kept, _ = quarantine(bad, KEYRING)
         assert [secret for secret in found if secret in kept] == []
 
 
@@ -1309,7 +1309,7 @@ def test_bytes_that_are_no_object_keep_no_secret(raw):
 
 
 def test_bytes_that_are_no_object_keep_their_structure_for_a_person():
-    kept, again = set_aside(BadRecord(reason="", raw=b'[{"timestamp": "2026", "tokens": {"input_tokens": 12'), KEYRING)
+    kept, again = quarantine(BadRecord(reason="", raw=b'[{"timestamp": "2026", "tokens": {"input_tokens": 12'), KEYRING)
     assert not again
     for part in ("timestamp", "tokens", "input_tokens", "12", "[{"):
         assert part in kept
@@ -1317,14 +1317,14 @@ def test_bytes_that_are_no_object_keep_their_structure_for_a_person():
 
 def test_what_is_kept_is_text_that_postgresql_takes_and_not_endless():
     for raw in (b'["\0\xff', b"\0" * 100_000, dumped("\ud800"), b"[" * 100_000):
-        kept, _ = set_aside(BadRecord(reason="", raw=raw), KEYRING)
+        kept, _ = quarantine(BadRecord(reason="", raw=raw), KEYRING)
         assert "\0" not in kept
         kept.encode()
         assert len(kept) < 10_000
 
 
 def test_an_account_stays_as_it_is_in_what_is_set_aside():
-    kept, again = set_aside(BadRecord(reason="", raw=dumped({"source": " alice@example.com "})), KEYRING)
+    kept, again = quarantine(BadRecord(reason="", raw=dumped({"source": " alice@example.com "})), KEYRING)
     assert again
     assert json.loads(kept)["record"] == {"source": "alice@example.com"}
 
@@ -1337,7 +1337,7 @@ def public(record):
 
 def check_round_trip(raw, client_key, model, before):
     """A reader that could not read the record set it aside; one that can reads the same record."""
-    kept, again = set_aside(BadRecord(reason="", raw=raw, client_key=client_key, model=model), KEYRING)
+    kept, again = quarantine(BadRecord(reason="", raw=raw, client_key=client_key, model=model), KEYRING)
     fresh = Keyring(b"EXAMPLE-pepper")  # has never seen the keys
     after = decode_quarantined(kept)
     assert again
@@ -1390,7 +1390,7 @@ def test_a_name_that_is_cut_or_cleaned_is_the_same_when_it_was_set_aside(name, v
 
 
 def test_a_record_that_still_cannot_be_read_is_none():
-    kept, again = set_aside(BadRecord(reason="", raw=dumped({"timestamp": "soon"})), KEYRING)
+    kept, again = quarantine(BadRecord(reason="", raw=dumped({"timestamp": "soon"})), KEYRING)
     assert again
     assert decode_quarantined(kept) is None
 
@@ -1413,6 +1413,6 @@ def test_a_record_that_still_cannot_be_read_is_none():
 )
 def test_a_record_that_cannot_be_counted_is_not_made_readable_by_being_set_aside(wrong):
     (bad,) = queue(item(**wrong)).bad
-    kept, again = set_aside(bad, KEYRING)
+    kept, again = quarantine(bad, KEYRING)
     assert again
     assert decode_quarantined(kept) is None

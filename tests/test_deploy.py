@@ -32,7 +32,7 @@ from typer.main import get_command
 
 from worker import config, errors
 from worker.cli import main as cli
-from worker.loading.load import PassResult
+from worker.loading.pass_result import PassResult
 from worker.service.metrics import RESULTS, Metrics
 from worker.service.scheduler import RESULTS as JOB_RESULTS
 from worker.service.web import Health, Web

@@ -19,7 +19,7 @@ from support import KEY, SEED, Books, calls, keep, popped, proxy
 from worker import doctor
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Config, Database, Journal, Security, Upstream
-from worker.db import database
+from worker.db import database, migrations, settings
 from worker.doctor import consumer
 from worker.simulator.proxy import Fault, Simulator
 from worker.simulator.traffic import Traffic
@@ -249,10 +249,11 @@ def test_a_database_without_a_schema(empty_database_url, tmp_path):
     assert found.keys() == HERE | REACHED | (PROXY - {"last_pass", "other_consumer"})
 
 
-def test_a_schema_that_is_older_may_be_migrated_by_its_owner(books):
-    books.ask("UPDATE usage.schema_version SET version_num = '0001'")
+def test_a_schema_that_is_older_may_be_migrated_by_its_owner(books, monkeypatch):
+    older = migrations.HEAD
+    monkeypatch.setattr(migrations, "HEAD", "9999")
     found = examine(books)
-    is_warning(found["schema"], "0001", database.HEAD, "worker migrate")
+    is_warning(found["schema"], older, "9999", "worker migrate")
     assert found.keys() >= BOOKS
 
 
@@ -293,10 +294,11 @@ def test_an_account_of_the_writers_may_do_all(books):
     said(found["database"], name)
 
 
-def test_an_account_of_the_writers_cannot_migrate(books, empty_database_url, tmp_path):
+def test_an_account_of_the_writers_cannot_migrate(books, empty_database_url, tmp_path, monkeypatch):
     with account(books, "usage_writer") as name:
-        books.ask("UPDATE usage.schema_version SET version_num = '0001'")
-        is_error(examine(books, database=logged_in(books, name))["schema"], 5, "0001", "as the owner")
+        older = migrations.HEAD
+        monkeypatch.setattr(migrations, "HEAD", "9999")
+        is_error(examine(books, database=logged_in(books, name))["schema"], 5, older, "as the owner")
         with Books(empty_database_url, tmp_path) as empty:
             found = examine(empty, database=logged_in(empty, name))
             is_error(found["schema"], 5, "none yet", "as the owner")
@@ -358,7 +360,7 @@ def test_a_pepper_that_does_not_fit(books):
     books.ask("DELETE FROM usage.setting WHERE key = 'pepper'")
     assert examine(books, security=pepper)["pepper"].level == "ok"
     with database.transaction(books.engine) as connection:
-        database.pepper(connection, PASSWORD)
+        settings.pepper(connection, PASSWORD)
     assert examine(books, security=pepper)["pepper"].level == "ok"
     is_error(examine(books)["pepper"], 3, "was configured when it was begun")
 
@@ -367,14 +369,14 @@ def test_partitions_that_are_not_there_yet(books, monkeypatch):
     """A pass makes what it needs, and what is needed soon: a word is due only where none has done so."""
     assert examine(books)["partitions"].level == "ok"
     end = datetime(2026, 11, 30, 12, tzinfo=UTC)
-    monkeypatch.setattr("worker.loading.load.now", lambda: end - timedelta(days=10))
+    monkeypatch.setattr("worker.loading.make_rows.now", lambda: end - timedelta(days=10))
     with proxy("queue", calls(10)) as simulator:
         books.sync(simulator)
     monkeypatch.setattr("worker.doctor.books.now", lambda: end - timedelta(days=10))
     assert examine(books)["partitions"].level == "ok"
     monkeypatch.setattr("worker.doctor.books.now", lambda: end)
     is_warning(examine(books)["partitions"], "2026-12", "worker maintain")
-    monkeypatch.setattr("worker.loading.load.now", lambda: end)
+    monkeypatch.setattr("worker.loading.make_rows.now", lambda: end)
     with proxy("queue", calls(20)[10:]) as simulator:
         books.sync(simulator)
     assert examine(books)["partitions"].level == "ok"
@@ -390,7 +392,7 @@ def test_an_embedded_database_is_not_made(tmp_path, monkeypatch):
 
 def test_an_embedded_database_that_is_there_is_examined(server_folder):
     config = Config(data_dir=server_folder)
-    with database.opened(config, make=True):
+    with database.open_engine(config, make=True):
         pass
     found = found_by(config)
     assert found["server_version"].level == "ok"

@@ -21,11 +21,13 @@ from support import KEY, PRICES, Books, calls, differing, proxy, wait_until
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Journal, Upstream
-from worker.db import database
-from worker.loading.load import Loader, PassResult
+from worker.db import database, lock
+from worker.loading.load import Loader
+from worker.loading.pass_result import PassResult
 from worker.simulator import traffic
 from worker.simulator.proxy import Fault
 from worker.sync import run as sync
+from worker.sync.credentials import refresh
 
 SYNC = ("sync", "--once", "--json")
 DEAD = "postgresql+psycopg://nobody@/nowhere?host=/nonexistent"
@@ -375,7 +377,7 @@ def test_two_workers_that_load_the_same_and_more_lose_nothing_and_double_nothing
     parts = [some[begin : begin + 400] for begin in range(0, 1800, 200)]  # each shares half with the next
     payloads = [json.dumps([traffic.queue_item(call) for call in part]).encode() for part in parts]
     with proxy() as simulator, ProxyClient(Upstream(url=simulator.url, key=KEY)) as source:
-        books.loader().refresh(source)
+        refresh(books.loader(), source)
     together = Barrier(2)
 
     def load(order):
@@ -417,7 +419,7 @@ def test_the_same_batch_in_two_workers_at_once_is_loaded_by_one_of_them(books):
 
 def test_a_second_worker_stands_by_and_leaves_the_queue_alone(books):
     with proxy("queue", calls(100)) as simulator:
-        holder = database.Lock(books.engine, database.consumer("default"))
+        holder = lock.Lock(books.engine, lock.consumer("default"))
         assert holder.acquire()
         try:
             finished = books.worker(simulator, *SYNC)
@@ -503,7 +505,7 @@ def once(payloads):
 def test_any_split_order_and_repetition_of_payloads_comes_to_the_same_books(database_url, tmp_path):
     with Books(database_url, tmp_path, "Asia/Kolkata") as books:
         with proxy("both") as simulator, ProxyClient(Upstream(url=simulator.url, key=KEY)) as source:
-            books.loader().refresh(source)
+            refresh(books.loader(), source)
 
         @settings(max_examples=40, deadline=None, derandomize=True, database=None)
         @given(deliveries)

@@ -16,8 +16,8 @@ from support import calls, proxy
 
 from worker.cliproxyapi.payload import decode_queue
 from worker.config import Prices
-from worker.corrections import repair
-from worker.loading.load import PassResult
+from worker.corrections import reprice
+from worker.loading.pass_result import PassResult
 from worker.pricing import dataset
 
 SYNC = ("sync", "--once", "--json")
@@ -36,7 +36,7 @@ def load(books, *answers, **more):
     loader = books.loader(**more)
     results = []
     for answer in answers:
-        result = PassResult(upstream=loader.upstream)
+        result = PassResult(upstream=loader.target.upstream)
         loader.load(f"{id(answer)}:{len(results)}:{books.records()}:{json.dumps(answer)[-60:]}",
                     decode_queue(json.dumps(answer).encode()), result)  # fmt: skip
         results.append((result.inserted, result.duplicates))
@@ -196,7 +196,7 @@ def test_a_cache_kept_for_an_hour_is_charged_so_where_the_list_has_a_rate_and_it
         "usage_api.v1_record(r.occurred_at, r.record_id) AS n"
     )
     assert shown == [(Decimal("1.6"),)]
-    again = repair.reprice(books.engine, books.loader(prices=Prices()).pricer, repair.Selection())
+    again = reprice.reprice(books.engine, books.loader(prices=Prices()).pricer, reprice.Selection())
     assert [(one.records, one.changed) for one in again] == [(1, 0)]
     books.balance()
 

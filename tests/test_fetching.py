@@ -11,7 +11,7 @@ from faults import stopped
 from support import QUICK, Books, calls, proxy, wait_until
 from wire import wire
 
-from worker.db import database
+from worker.db import lock as stored_lock
 from worker.db.embedded import THROWAWAY, EmbeddedPostgres
 from worker.simulator.proxy import Fault
 from worker.sync.journal import Room
@@ -106,7 +106,7 @@ def test_a_standby_that_is_not_promoted_yet_keeps_nothing_in_the_proxy(server_fo
 
 @contextmanager
 def held(books, name):
-    lock = database.Lock(books.engine, name)
+    lock = stored_lock.Lock(books.engine, name)
     assert lock.acquire()
     try:
         yield
@@ -121,7 +121,7 @@ def test_who_stands_by_loads_what_its_own_journal_holds(books):
         assert books.worker(simulator, *SYNC, WORKER_DATABASE_URL=DEAD).code == 5
         assert len(books.journal()) == 2
         simulator.push(calls(1200)[900:])
-        with held(books, database.consumer("default")):
+        with held(books, stored_lock.consumer("default")):
             assert books.worker(simulator, *SYNC).code == 75
             assert (books.journal(), simulator.queued) == ([], 300)
             books.require_exactly(calls(900))
@@ -188,7 +188,7 @@ def test_an_error_that_nobody_foresaw_ends_no_pass_before_the_fetch(books, where
     def fail(*_):
         raise ZeroDivisionError("nobody foresaw this")
 
-    target = "worker.db.database.Lock.acquire" if where == "_consumer" else "worker.sync.run.UpstreamSync._opened"
+    target = "worker.db.lock.Lock.acquire" if where == "_consumer" else "worker.sync.run.UpstreamSync._opened"
     with proxy("queue", calls(900)) as simulator:
         with monkeypatch.context() as patched:
             patched.setattr(target, fail)

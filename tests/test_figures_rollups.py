@@ -428,27 +428,6 @@ def test_percentiles_of_a_part(world):
         same(found, list(figures.percentiles(some, lambda _: "all")), "measure", "name")
 
 
-NEVER_COUNTED = """
-UPDATE usage.{0} SET ttft_le_500ms = NULL, ttft_le_1s = NULL, ttft_le_2500ms = NULL, ttft_le_5s = NULL,
-    ttft_le_10s = NULL, ttft_le_30s = NULL, ttft_le_60s = NULL, ttft_le_120s = NULL, ttft_le_300s = NULL,
-    ttft_le_50ms = NULL, ttft_le_100ms = NULL, ttft_le_250ms = NULL, ttft_le_600s = NULL, ttft_le_1200s = NULL
-WHERE day = '2026-08-21'
-"""
-
-
-def test_percentiles_leave_out_what_was_not_counted_by_bounds(books):
-    with proxy("queue", calls(900)) as simulator:
-        books.sync(simulator)
-    books.ask(NEVER_COUNTED.format("daily_channel"))
-    found = World(books)
-    counted = [r for r in found.records if r.occurred_at.date() != date(2026, 8, 21)]
-    assert len(counted) < len(found.records)
-    latency, _ = figures.percentiles(found.records, lambda _: "all")
-    _, ttft = figures.percentiles(counted, lambda _: "all")
-    same(found.rows("v1_latency_percentiles", None, None), [latency, ttft], "measure")
-    found.close()
-
-
 # -- periods ----------------------------------------------------------------------------------------------------
 
 

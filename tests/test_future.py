@@ -9,7 +9,7 @@ from support import QUICK, calls, free_port, proxy, said, wait_until
 from test_service import metric
 
 from worker.db import database
-from worker.rollups import rollup
+from worker.rollups import verify
 from worker.simulator.traffic import Usage
 
 FUTURE = datetime(2087, 2, 28, 9, tzinfo=UTC)
@@ -98,8 +98,8 @@ def test_verify_looks_at_the_days_that_have_something_and_not_at_those_between(b
     with proxy("queue", [*calls(300), at(FUTURE, 0)]) as simulator:
         books.sync(simulator)
     with database.transaction(books.engine) as connection:
-        days = rollup.covered_days(connection, ZoneInfo("UTC"), None, None)
+        days = verify.covered_days(connection, ZoneInfo("UTC"), None, None)
         assert set(days) == {day for (day,) in books.ask("SELECT DISTINCT day FROM usage_api.v1_daily")}
         assert days[-1] == FUTURE.date()
         assert len(days) < 20
-        assert not list(rollup.differences(connection, ZoneInfo("UTC"), None, None))
+        assert not list(verify.differences(connection, ZoneInfo("UTC"), None, None))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mutations import payload
 
 from worker.cliproxyapi import payload as decode
-from worker.loading.load import PassResult
+from worker.loading.pass_result import PassResult
 
 PAYLOADS = int(os.environ.get("WORKER_TEST_FUZZ", "0"))
 
@@ -56,7 +56,7 @@ def test_the_good_records_of_any_payload_are_loaded_and_postgresql_refuses_nothi
         seen["bad"] += len(decoded.bad)
 
     def aside(bad: list[decode.BadRecord]) -> list[tuple[str, bool]]:
-        return [decode.set_aside(one, loader.keyring) for one in bad]
+        return [decode.quarantine(one, loader.target.keyring) for one in bad]
 
     load()
     assert seen["payloads"] >= (PAYLOADS or 300)

@@ -22,13 +22,17 @@ from support import Books, differing
 from worker.channels.resolve import Resolution, resolve
 from worker.cliproxyapi import directory
 from worker.cliproxyapi import payload as decode
+from worker.clock import now
 from worker.config import OwnPrice, Prices
 from worker.db import database
-from worker.loading.load import Loader, PassResult, now, of_credential
+from worker.loading.load import Loader
+from worker.loading.names import of_credential
+from worker.loading.pass_result import PassResult
 from worker.pricing import price
 from worker.pricing.price import Price, Subject
 from worker.secret import Keyring, is_account
-from worker.storage import roster, tariff
+from worker.storage import channels, price_table
+from worker.storage import credentials as stored_credentials
 from worker.usage.tokens import normalise
 
 D = Decimal
@@ -1407,7 +1411,7 @@ def charged(record):
     """What a record costs by the pure rules alone."""
     labels = record.labels
     subject = Subject(labels.provider, labels.model, labels.alias, (resolution(record).channel.name,))
-    steps = price.ladder(
+    steps = price.rank_prices(
         IN_FORCE.values(), subject, price.charged_tier(record.service_tier, record.response_service_tier)
     )
     at = (EPOCH + timedelta(microseconds=record.occurred_at_ns // 1000)).astimezone(ZONE)
@@ -1469,7 +1473,7 @@ def loaded(request, database_url, tmp_path):
         if not configured:
             with database.transaction(books.engine) as connection:
                 for stated in OWN.values():
-                    tariff.add(connection, stated, ZONE, now())
+                    price_table.add(connection, stated, ZONE, now())
         loader = Loader(
             books.engine, "default", pepper="", timezone=ZONE.key, prices=Prices(dataset=False, own=configured)
         )
@@ -1489,12 +1493,14 @@ def items(*, in_snapshot):
 def enter_channels(books, loader):
     """What the proxy lists, and the rate multipliers."""
     with database.transaction(books.engine) as connection:
-        roster.save_credentials(connection, loader.upstream_id, list(LISTED), credentials(loader.keyring), now())
-        loader.use(directory.build(*roster.load_credentials(connection, loader.upstream_id)))
+        stored_credentials.save_credentials(
+            connection, loader.target.upstream_id, list(LISTED), credentials(loader.target.keyring), now()
+        )
+        loader.use(directory.build(*stored_credentials.load_credentials(connection, loader.target.upstream_id)))
     ids = dict(books.ask("SELECT channel, channel_id FROM usage_api.v1_channels"))
     with database.transaction(books.engine) as connection:
         for channel, since, multiplier in RATE_MULTIPLIERS:
-            roster.set_rate(connection, ids[channel], multiplier, since, now())
+            channels.set_rate(connection, ids[channel], multiplier, since, now())
 
 
 def costs(case):

@@ -178,15 +178,15 @@ def test_ten_thousand_elements_that_are_nothing_are_set_aside(books, element):
     assert len(books.ask("SELECT 1 FROM usage.quarantine")) == 1  # all alike
 
 
-@pytest.mark.parametrize(("field", "set_aside"), [("more", 0), ("latency_ms", 1)])
-def test_a_number_without_end_costs_at_most_its_record_though_another_is_malformed(books, field, set_aside):
+@pytest.mark.parametrize(("field", "quarantine"), [("more", 0), ("latency_ms", 1)])
+def test_a_number_without_end_costs_at_most_its_record_though_another_is_malformed(books, field, quarantine):
     odd = json.dumps(item(**{field: 0})).replace(f'"{field}": 0', f'"{field}": {"9" * 5000}')
     first, last = (json.dumps(one) for one in ITEMS[:2])
     with proxy("queue") as simulator:
         body = f"[{first}, {odd}, {json.dumps(item(more=float('nan')))}, {last}]".encode()
         simulator.fail_next("usage-queue", Fault(status=200, body=body))
         result = books.sync(simulator)
-    assert (result.inserted, result.quarantined) == (4 - set_aside, set_aside)
+    assert (result.inserted, result.quarantined) == (4 - quarantine, quarantine)
 
 
 # -- packed -----------------------------------------------------------------------------------------------------

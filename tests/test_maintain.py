@@ -13,9 +13,9 @@ from support import SEED, Books, calls, differing, proxy
 
 from worker.cliproxyapi import payload as decode
 from worker.config import Retention
-from worker.corrections import maintain, repair
+from worker.corrections import maintain, rebuild
 from worker.errors import ConfigError, DatabaseError, UsageError
-from worker.loading.load import PassResult
+from worker.loading.pass_result import PassResult
 from worker.simulator import traffic
 
 OLD = 1500
@@ -101,10 +101,10 @@ def test_records_go_by_whole_months_and_every_sum_stays(database_url, tmp_path, 
         books_of = books.expected([*calls(OLD), *recent])
         assert differing(books.daily(), books_of) == {}
         assert books.differences() == []
-        repair.rebuild(books.engine)
+        rebuild.rebuild(books.engine)
         assert differing(books.daily(), books_of) == {}
         with pytest.raises(UsageError, match="are gone"):
-            repair.rebuild(books.engine, timezone="Europe/Paris")
+            rebuild.rebuild(books.engine, timezone="Europe/Paris")
 
 
 def test_what_comes_again_after_it_was_dropped_is_not_counted_twice(books, recent):
@@ -112,7 +112,7 @@ def test_what_comes_again_after_it_was_dropped_is_not_counted_twice(books, recen
         books.sync(simulator)
         days = books.daily()
         maintain.maintain(books.engine, MONTH)
-        books.ask("DELETE FROM usage.snapshot_mark")  # or it would not even look at them
+        books.ask("DELETE FROM usage.snapshot_cursor")  # or it would not even look at them
         again = books.sync(simulator)
         assert (again.inserted, again.too_old, again.duplicates) == (0, OLD, len(recent))
         assert again.exit_code == 0
@@ -169,7 +169,7 @@ def test_history_outlives_its_last_record_whatever_the_retention_is_changed_to(b
             assert differing(books.daily(), wanted) == {}
             assert books.differences() == []
     assert books.ask(STORED) == [(0,)]
-    rebuilt = repair.rebuild(books.engine)
+    rebuilt = rebuild.rebuild(books.engine)
     assert (rebuilt.days, bool(rebuilt.skipped)) == ([], True)
     assert differing(books.daily(), wanted) == {}
     said = books.worker(None, "rebuild")

@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 from support import KEY, PRICES, Books, proxy, worker
-from test_upgrades import of_then
 
 from worker.config import OwnPrice, Prices, Upstream
 from worker.pricing import price
-from worker.storage import tariff
 from worker.sync import run as sync
 from worker.usage import measures
 from worker.usage.tokens import Normalised
@@ -178,7 +176,7 @@ def guessing(monkeypatch):
         found = priced(steps, at, counts, *more)
         return found._replace(estimated=bool(found.cost_pico_usd) and counts.billed_output == 100)
 
-    monkeypatch.setattr(tariff.price, "cost", guessed)
+    monkeypatch.setattr(price, "cost", guessed)
 
 
 def test_what_is_an_estimate_is_marked_in_the_record_and_in_every_sum(books, guessing):
@@ -208,7 +206,7 @@ def test_what_is_an_estimate_is_marked_in_the_record_and_in_every_sum(books, gue
 def test_repricing_takes_the_mark_away_again(books, monkeypatch):
     priced = price.cost
     with monkeypatch.context() as patched:
-        patched.setattr(tariff.price, "cost", lambda *told: priced(*told)._replace(estimated=True))
+        patched.setattr(price, "cost", lambda *told: priced(*told)._replace(estimated=True))
         load(books, [item(1), item(2)])
     assert books.ask("SELECT sum(estimated_cost_usd) = sum(cost_usd) FROM usage_api.v1_daily") == [(True,)]
     assert books.worker(None, "reprice", "--json").json["models"][0]["changed"] == 2
@@ -308,99 +306,3 @@ def test_short_and_long_latencies_lie_between_bounds_that_are_near(books):
     assert (latency["p99_from_ms"], latency["p99_to_ms"], latency["p99_ms"]) == (1_200_000, None, 1_200_000)
     assert (ttft["p50_to_ms"], ttft["p90_from_ms"], ttft["p90_to_ms"]) == (50, 50, 100)
     assert (ttft["p99_from_ms"], ttft["p99_to_ms"]) == (300_000, 600_000)
-
-
-FORGET = """
-UPDATE usage.{0} SET latency_le_50ms = NULL, latency_le_100ms = NULL, latency_le_250ms = NULL, latency_le_600s = NULL,
-    latency_le_1200s = NULL
-WHERE day = '2026-11-24'
-"""
-
-
-def test_where_finer_bounds_are_not_known_the_coarser_ones_hold(books):
-    old = [item(n, timestamp=f"2026-11-24T10:00:{n:02d}Z", latency_ms=400, model="old") for n in range(1, 4)]
-    load(books, [*old, *(item(n, latency_ms=44) for n in range(1, 6))])
-    assert percentiles(books)["latency", "all"]["p50_to_ms"] == 50
-    for table in ("daily", "daily_channel", "daily_key"):
-        books.ask(FORGET.format(table))
-    both = percentiles(books)["latency", "all"]
-    assert (both["samples"], both["p50_from_ms"], both["p50_to_ms"]) == (8, 0, 500)
-    by_model = percentiles(books, "model")
-    assert by_model["latency", "gpt-5.6-sol"]["p50_to_ms"] == 50  # its own are known
-    assert (by_model["latency", "old"]["p50_to_ms"], by_model["latency", "old"]["p50_ms"]) == (500, 250)
-
-
-# -- what was there before --------------------------------------------------------------------------------------
-
-PRUNE = """
-DELETE FROM usage.record WHERE occurred_at < '2026-08-22 00:00+00';
-UPDATE usage.upstream SET records_dropped_before = '2026-08-22 00:00+00', records_complete_from = '2026-08-22'
-"""
-CANCEL = """
-UPDATE usage.record AS r SET status_code = 499 FROM usage.dimension AS d
-WHERE d.dimension_id = r.dimension_id AND d.outcome = 'failed'
-"""
-KEPT = (
-    "requests, input_tokens, total_tokens, billed_output_tokens, latency_ms_sum, latency_samples, ttft_samples, "
-    "latency_le_500ms, latency_le_300s, unpriced_requests"
-)
-BY_DAY = (
-    f"SELECT day, {', '.join(f'sum({name})' for name in KEPT.split(', '))} FROM usage_api.{{}} GROUP BY 1 ORDER BY 1"
-)
-BY_OUTCOME = """
-SELECT outcome, sum(requests) FROM usage_api.{} WHERE outcome IN ('failed', 'cancelled') GROUP BY 1 ORDER BY 1
-"""
-OLD_ROWS = """
-SELECT count(*), count(*) FILTER (WHERE latency_le_50ms > latency_le_500ms OR latency_le_600s < latency_le_300s),
-       count(*) FILTER (WHERE latency_le_50ms IS NULL AND latency_le_500ms > 0),
-       count(*) FILTER (WHERE latency_le_50ms = 0 AND latency_le_500ms = 0),
-       count(*) FILTER (WHERE latency_le_600s = latency_samples AND latency_le_300s = latency_samples)
-FROM usage.daily WHERE day < '2026-08-22'
-"""
-
-
-@pytest.mark.parametrize("revision", ["0004", "0008"])
-def test_an_upgrade_cancels_what_it_can_prove_and_invents_nothing(empty_database_url, tmp_path, revision):
-    with of_then(empty_database_url, tmp_path / "old", revision) as old:
-        old.ask(CANCEL)
-        old.ask(PRUNE)
-        failures = old.ask("SELECT sum(requests) FROM usage_api.v1_daily WHERE outcome = 'failed'")[0][0]
-        provable = old.ask("SELECT count(*) FROM usage_api.v1_records WHERE outcome = 'failed'")[0][0]
-        assert failures > provable > 0
-        before = {view: old.ask(BY_DAY.format(view)) for view in ("v1_daily",)}
-        costs = old.ask("SELECT day, sum(cost_usd) FROM usage_api.v1_daily GROUP BY 1 ORDER BY 1")
-        assert old.worker(None, "migrate").code == 0
-        assert old.worker(None, "verify").code == 0
-        assert old.differences() == []
-        for view in ("v1_daily", "v1_daily_channels", "v1_daily_keys"):
-            assert old.ask(BY_DAY.format(view)) == before["v1_daily"], view
-        assert old.ask("SELECT day, sum(cost_usd) FROM usage_api.v1_daily GROUP BY 1 ORDER BY 1") == costs
-        for view in ("v1_daily", "v1_daily_channels", "v1_daily_keys"):
-            assert old.ask(BY_OUTCOME.format(view)) == [("cancelled", provable), ("failed", failures - provable)], view
-        every, lying, unknown, none_below, all_within = old.ask(OLD_ROWS)[0]
-        assert lying == 0
-        assert every == unknown + none_below
-        assert all_within == every  # nothing took longer than 300 s
-        assert old.worker(None, "rebuild", "--json").json["differences"] == []
-
-
-UNPRICE = """
-UPDATE usage.daily AS r
-SET cost_usd = 0, actual_cost_usd = 0, cache_read_cost_usd = 0, cache_write_cost_usd = 0, unpriced_requests = requests
-FROM usage.dimension AS d
-WHERE d.dimension_id = r.dimension_id AND d.outcome <> 'failed' AND r.day < '2026-08-22'
-"""
-
-
-def test_an_upgrade_knows_which_of_the_old_sums_have_a_cost(empty_database_url, tmp_path):
-    old_days = "FROM usage_api.v1_daily WHERE day < '2026-08-22'"
-    for priced in (True, False):
-        with of_then(empty_database_url, tmp_path / f"old-{priced}", "0008") as old:
-            old.ask(PRUNE)
-            total = old.ask(f"SELECT sum(cost_usd) {old_days}") if priced else [(None,)]
-            if not priced:
-                old.ask(UNPRICE)
-            assert old.worker(None, "migrate").code == 0
-            assert old.ask(f"SELECT sum(cost_usd) {old_days}") == total
-            assert old.ask(f"SELECT count(cost_usd) {old_days} AND outcome = 'failed' AND total_tokens = 0") == [(0,)]
-            old.ask("DROP SCHEMA usage, usage_api CASCADE")

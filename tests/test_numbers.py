@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from support import calls, proxy
 
-MIGRATION = Path(__file__).parents[1] / "migrations" / "versions" / "0011_numbers.sql"
 SYNC = ("sync", "--once", "--json")
 SELECT_TAKEN = """
 SELECT sequencename, last_value FROM pg_sequences
@@ -49,19 +47,6 @@ def test_where_numbers_end_records_wait_and_none_is_set_aside(books):
         assert books.ask("SELECT count(*) FROM usage.quarantine") == [(0,)]
         books.ask("ALTER SEQUENCE usage.dimension_dimension_id_seq RESTART 1000")
         assert books.worker(simulator, *SYNC).code == 0
-    books.require_exactly(calls(600))
-
-
-def test_numbers_that_were_used_up_in_vain_are_given_back(books):
-    with proxy("queue", calls(300)) as simulator:
-        books.sync(simulator)
-        ((last,),) = books.ask("SELECT max(dimension_id) FROM usage.dimension")
-        books.ask(END)
-        books.ask(MIGRATION.read_text())
-        ((following,),) = books.ask("SELECT nextval('usage.dimension_dimension_id_seq')")
-        assert following == last + 1
-        simulator.push(calls(600)[300:])
-        books.sync(simulator)
     books.require_exactly(calls(600))
 
 

@@ -20,14 +20,16 @@ import pytest
 
 from worker.cliproxyapi import payload as decode
 from worker.config import OwnPrice, Prices
-from worker.corrections import repair
-from worker.db import database
-from worker.loading import load
-from worker.loading.load import Loader, PassResult
+from worker.corrections import reprice
+from worker.db import database, settings
+from worker.loading import prices as stored_prices
+from worker.loading.load import Loader
+from worker.loading.pass_result import PassResult
 from worker.pricing import dataset, price, vendors
 from worker.pricing.model_names import names
 from worker.pricing.price import Price, Subject
-from worker.storage import tariff
+from worker.storage import price_table
+from worker.usage import money
 from worker.usage.tokens import Normalised
 
 D = Decimal
@@ -59,13 +61,13 @@ def steps(provider, model, tier="", prices=()):
     subject = Subject(provider, model, model)
     looked_for = price.names(subject)
     fitting = [p for name in (*looked_for.sure, *looked_for.guessed) for p in shipped().get(name, ())]
-    return price.ladder([*prices, *fitting], subject, tier)
+    return price.rank_prices([*prices, *fitting], subject, tier)
 
 
 def cost(provider, model, tier="", at=AT, counts=(1000, 0, 0, 100)):
     """What a request costs in US dollars, and whether that is an estimate; a thousand tokens in, a hundred out."""
     found = price.cost(steps(provider, model, tier), at, Normalised(*counts, 0), "success")
-    return found.cost_pico_usd and price.usd(found.cost_pico_usd), found.estimated
+    return found.cost_pico_usd and money.usd(found.cost_pico_usd), found.estimated
 
 
 # -- requests that were charged wrongly -----------------------------------------------------------------------------
@@ -167,8 +169,8 @@ def test_requests_are_charged_what_they_cost_and_estimates_are_marked_in_records
     for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_hourly_keys"):
         assert books.ask(SELECT_SUMS.format(view)) == [wanted], view
     books.balance()
-    pricer = load.open_pricer(books.engine, DATASET, ZoneInfo("UTC"))
-    assert sum(r.changed for r in repair.reprice(books.engine, pricer, repair.Selection())) == 0
+    pricer = stored_prices.open_pricer(books.engine, DATASET, ZoneInfo("UTC"))
+    assert sum(r.changed for r in reprice.reprice(books.engine, pricer, reprice.Selection())) == 0
 
 
 def test_what_has_no_price_and_what_is_an_estimate_is_listed_with_its_tier(books):
@@ -371,8 +373,8 @@ def test_an_operator_can_charge_for_what_is_free():
 def test_a_tier_is_not_looked_for_under_the_name_of_another_model():
     prices = [replace(listed(1), model="gpt-x-2026-01-01"), listed(2), listed(3, service_tier="flex")]
     subject = Subject("codex", "gpt-x-2026-01-01", "")
-    assert price.ladder(prices, subject, "") == (prices[0],)
-    assert price.ladder(prices, subject, "flex") == ()
+    assert price.rank_prices(prices, subject, "") == (prices[0],)
+    assert price.rank_prices(prices, subject, "flex") == ()
 
 
 def test_what_a_tier_cost_before_the_list_told_of_it_changes_with_the_standard_price():
@@ -400,12 +402,16 @@ versions = itertools.count(1)
 
 def sync(books, prices, at, **more):
     with database.transaction(books.engine) as connection:
-        return tariff.sync(connection, dataset.Dataset(f"{dataset.PACKAGE} 0.0.{next(versions)}", prices), at, **more)
+        return price_table.sync(
+            connection, dataset.Dataset(f"{dataset.PACKAGE} 0.0.{next(versions)}", prices), at, **more
+        )
 
 
 def rate(books, at, tier=""):
     with database.transaction(books.engine) as connection:
-        found = price.choose(price.ladder(tariff.listed(connection), Subject("codex", "gpt-x", ""), tier), at, 0)
+        found = price.choose(
+            price.rank_prices(price_table.listed(connection), Subject("codex", "gpt-x", ""), tier), at, 0
+        )
     return found and (found.input_usd_per_mtok, found.estimated)
 
 
@@ -458,9 +464,9 @@ def test_what_an_earlier_version_read_out_of_its_lists_is_read_anew_and_keeps_it
     books.ask("INSERT INTO usage.setting VALUES ('prices_reading', %s)", [dataset.READING])
     sync(books, wrong, day(11, 5))
     with database.transaction(books.engine) as connection:
-        database.change_setting(connection, tariff.DATASET_LABEL, "genai-prices downloaded 2026-11-05 10:00Z")
-        database.change_setting(connection, tariff.READING, "1")
-        assert tariff.behind(connection)
+        settings.change_setting(connection, price_table.DATASET_LABEL, "genai-prices downloaded 2026-11-05 10:00Z")
+        settings.change_setting(connection, price_table.READING, "1")
+        assert price_table.behind(connection)
     done = sync(books, right, day(11, 20), newer_only=True)
     assert done.dataset == "genai-prices downloaded 2026-11-05 10:00Z"
     rows = books.ask(
@@ -472,10 +478,10 @@ def test_what_an_earlier_version_read_out_of_its_lists_is_read_anew_and_keeps_it
         (3, 3, None, "cache_write", day(11, 1), None),
     ]
     with database.transaction(books.engine) as connection:
-        assert not tariff.behind(connection)
+        assert not price_table.behind(connection)
     assert sync(books, right, day(11, 20)).changed == 1
 
 
 def test_configured_prices_of_an_earlier_version_are_not_entered_again():
-    p = tariff._own(OwnPrice(model="gpt-x", input_usd_per_mtok=D("1.50")), "config", ZoneInfo("UTC"))
-    assert tariff._fingerprint(p) == "a2495ba542e863187d9df649948b5426114e2412251ba6510d9cf66b888e5084"
+    p = price_table._own(OwnPrice(model="gpt-x", input_usd_per_mtok=D("1.50")), "config", ZoneInfo("UTC"))
+    assert price_table._fingerprint(p) == "a2495ba542e863187d9df649948b5426114e2412251ba6510d9cf66b888e5084"

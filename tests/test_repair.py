@@ -22,15 +22,19 @@ from support import KEY, QUICK, RENDERINGS, SEED, SELECT_WAITING, Books, calls, 
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
-from worker.corrections import repair
+from worker.corrections import link as stored_link
+from worker.corrections import resolve_again, walk
 from worker.db import database
 from worker.errors import UsageError
-from worker.loading.load import PassResult
-from worker.rollups import rollup
+from worker.loading.load import Arrival
+from worker.loading.pass_result import PassResult
+from worker.rollups import apply as rollups
 from worker.simulator import traffic
 from worker.simulator.traffic import CREDENTIALS, Traffic
-from worker.storage import roster, store
+from worker.storage import channels as stored_channels
+from worker.storage import records as stored_records
 from worker.sync import run as sync
+from worker.sync.credentials import refresh
 from worker.usage import measures
 
 MAPPINGS = (
@@ -70,7 +74,7 @@ def booked(books):
 
 def channels(books, name=None):
     with database.transaction(books.engine) as connection:
-        return roster.listed(connection, which=name)
+        return stored_channels.listed(connection, which=name)
 
 
 def channel(books, name):
@@ -79,7 +83,7 @@ def channel(books, name):
 
 
 def link(books, name, to):
-    return repair.link(books.engine, "default", channel(books, name).channel_id, channel(books, to).channel_id)
+    return stored_link.link(books.engine, "default", channel(books, name).channel_id, channel(books, to).channel_id)
 
 
 def asked(simulator, mapping="auth-files"):
@@ -219,7 +223,7 @@ def test_a_dry_run_says_the_same_moves_and_changes_nothing(books):
             by_channel[move.to_channel] += records
         assert by_channel == Counter(call.channel for call in calls(600) if call.channel != "unknown")
         books.require_exactly(calls(600))
-        assert resolve(books, simulator) == repair.Resolved("default", 600 - known(calls(600)), {})
+        assert resolve(books, simulator) == resolve_again.Resolved("default", 600 - known(calls(600)), {})
         assert asked(simulator, "usage-queue") <= 3  # those of the pass: looking again pops nothing
 
 
@@ -278,7 +282,7 @@ def test_looking_at_everything_corrects_a_wrong_channel(books):
         assert resolve(books, simulator).moves == {}
         moves = resolve(books, simulator, everything=True).moves
         moved = sum(call.channel == "local-vllm" for call in calls(900))
-        assert moves == {repair.Move("local-vllm", "OpenRouter", "auth_index"): moved}
+        assert moves == {resolve_again.Move("local-vllm", "OpenRouter", "auth_index"): moved}
         books.require_exactly(on(calls(900), "local-vllm", "OpenRouter", "OpenRouter"))
 
 
@@ -338,7 +342,7 @@ def test_with_the_proxy_away_the_directory_that_was_kept_is_resolved_by(books):
         books.sync(simulator)
         simulator.clear_overrides()
         with ProxyClient(upstream_of(simulator)) as source:
-            books.loader().refresh(source)  # and then it was killed
+            refresh(books.loader(), source)  # and then it was killed
         simulator.stop()
         assert sum(resolve(books, simulator).moves.values()) == known(calls(500))
         books.require_exactly(calls(500))
@@ -361,8 +365,8 @@ def test_what_moves_late_stays_in_its_day_of_the_configured_zone(database_url, t
 def test_a_pass_that_dies_between_two_batches_leaves_true_sums_and_the_next_run_does_the_rest(
     books, monkeypatch, again
 ):
-    monkeypatch.setattr(repair, "BATCH_RECORDS", 100)
-    move, moved = store.move, []
+    monkeypatch.setattr(walk, "BATCH_RECORDS", 100)
+    move, moved = stored_records.move, []
 
     def dying(connection, rows):
         if len(moved) == 2:
@@ -375,7 +379,7 @@ def test_a_pass_that_dies_between_two_batches_leaves_true_sums_and_the_next_run_
         books.sync(simulator)
         simulator.clear_overrides()
         with monkeypatch.context() as patched:
-            patched.setattr(store, "move", dying)
+            patched.setattr(stored_records, "move", dying)
             result = books.sync(simulator)
         assert (result.exit_code, "RuntimeError: foreseen by nobody" in result.error) == (1, True)
         assert sum(n for name, n in booked(books).items() if name != "unknown") == sum(map(len, moved)) > 0
@@ -398,7 +402,7 @@ def test_a_batch_that_fails_after_its_records_moved_takes_them_back(books, monke
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(rollup, "apply", failing)
+            patched.setattr(rollups, "apply", failing)
             with pytest.raises(KeyboardInterrupt):
                 resolve(books, simulator)
         assert books.dump()[:4] == before
@@ -446,7 +450,7 @@ def test_a_pass_killed_while_it_resolves_is_made_up_for_by_the_next_pass(books):
 @pytest.mark.parametrize("batch", [1, 7, 500])
 def test_batches_of_any_size_come_to_the_same(books, monkeypatch, batch):
     some = calls(60) if batch == 1 else calls(500)
-    monkeypatch.setattr(repair, "BATCH_RECORDS", batch)
+    monkeypatch.setattr(walk, "BATCH_RECORDS", batch)
     with proxy("queue", some) as simulator:
         broken(simulator)
         books.sync(simulator)
@@ -456,7 +460,7 @@ def test_batches_of_any_size_come_to_the_same(books, monkeypatch, batch):
 
 
 def test_records_of_one_instant_are_all_found_across_batches(books, monkeypatch):
-    monkeypatch.setattr(repair, "BATCH_RECORDS", 4)
+    monkeypatch.setattr(walk, "BATCH_RECORDS", 4)
     template = next(call for call in calls(100) if call.channel != "unknown")
     same = [replace(template, request_id=f"{n:08x}") for n in range(21)]
     with proxy("queue", same) as simulator:
@@ -689,7 +693,7 @@ def test_a_label_outlives_a_rename_in_the_proxy(books):
         books.sync(simulator)
         with database.transaction(books.engine) as connection:
             one = channel(books, "OpenRouter").channel_id
-            roster.label(connection, one, "Team A", datetime.now(UTC))
+            stored_channels.label(connection, one, "Team A", datetime.now(UTC))
         simulator.traffic = changed(rename("OpenRouter", "OpenRouter EU"))
         books.sync(simulator)
         books.require_exactly(on(calls(300), "OpenRouter", "Team A", "OpenRouter EU"))
@@ -787,10 +791,10 @@ def test_what_was_made_ready_before_a_link_is_booked_by_it_all_the_same(books):
     batch = loader.prepare(decoded)
     assert link(books, "OpenRouter", "local-vllm") > 0
     result = PassResult(upstream="default")
-    loader.commit("made ready before", batch, result)
+    loader.commit(Arrival("made ready before"), batch, result)
     assert (result.pulled, result.inserted, result.duplicates) == (300, 300, 0)
     books.require_exactly(on(calls(600), "OpenRouter", "local-vllm", "local-vllm"))
-    loader.commit("made ready before", batch, result)
+    loader.commit(Arrival("made ready before"), batch, result)
     assert result.replayed == 1
 
 
@@ -799,7 +803,7 @@ def test_what_is_looked_at_again_while_a_link_is_made_is_booked_by_it_all_the_sa
     with proxy("queue", calls(600)) as simulator:
         books.sync(simulator)
     loader, linked = books.loader(), []
-    store_move, linking = store.move, []
+    store_move, linking = stored_records.move, []
 
     def move(connection, rows):
         if not linking:
@@ -808,8 +812,8 @@ def test_what_is_looked_at_again_while_a_link_is_made_is_booked_by_it_all_the_sa
             books.wait_until_it_waits()
         store_move(connection, rows)
 
-    monkeypatch.setattr(store, "move", move)
-    repair.resolve_again(loader, everything=True)
+    monkeypatch.setattr(stored_records, "move", move)
+    resolve_again.resolve_again(loader, everything=True)
     linking[0].join()
     assert linked[0] > 0
     books.require_exactly(on(calls(600), "OpenRouter", "local-vllm", "local-vllm"))
@@ -845,9 +849,9 @@ def test_a_link_that_fails_on_its_way_moves_nothing(books, monkeypatch):
         def failing(*_):
             raise KeyboardInterrupt
 
-        for room, step in ((rollup, "apply"), (roster, "link"), (store, "move_dimensions")):
+        for module, step in ((rollups, "apply"), (stored_channels, "link"), (stored_records, "move_dimensions")):
             with monkeypatch.context() as patched:
-                patched.setattr(room, step, failing)
+                patched.setattr(module, step, failing)
                 with pytest.raises(KeyboardInterrupt):
                     link(books, "OpenRouter", "local-vllm")
             assert books.dump() == before
@@ -893,7 +897,7 @@ def loading(books, usages):
 
 
 def test_one_worker_resolves_while_another_loads(books, monkeypatch):
-    monkeypatch.setattr(repair, "BATCH_RECORDS", 50)
+    monkeypatch.setattr(walk, "BATCH_RECORDS", 50)
     with proxy("queue", calls(1500)[:700]) as simulator:
         broken(simulator)
         books.sync(simulator)
@@ -901,30 +905,34 @@ def test_one_worker_resolves_while_another_loads(books, monkeypatch):
         simulator.clear_overrides()
         with ProxyClient(upstream_of(simulator)) as source:
             seeing = books.loader()
-            seeing.refresh(source)
+            refresh(seeing, source)
 
         def load_blindly():
             for decoded in batches(calls(1500)[700:]):
                 blind.load(uuid4().hex, decoded, PassResult(upstream="default"))
 
-        at_once(load_blindly, lambda: repair.resolve_again(seeing), lambda: repair.resolve_again(books.loader()))
+        at_once(
+            load_blindly,
+            lambda: resolve_again.resolve_again(seeing),
+            lambda: resolve_again.resolve_again(books.loader()),
+        )
         books.balance()
-        repair.resolve_again(seeing)
+        resolve_again.resolve_again(seeing)
         books.require_exactly(calls(1500))
 
 
 def test_two_workers_that_resolve_everything_at_once_move_each_record_once(books, monkeypatch):
-    monkeypatch.setattr(repair, "BATCH_RECORDS", 30)
+    monkeypatch.setattr(walk, "BATCH_RECORDS", 30)
     with proxy("queue", calls(900)) as simulator:
         broken(simulator)
         books.sync(simulator)
         simulator.clear_overrides()
         with ProxyClient(upstream_of(simulator)) as source:
-            books.loader().refresh(source)
+            refresh(books.loader(), source)
         done = []
 
         def work():
-            done.append(repair.resolve_again(books.loader(), everything=True))
+            done.append(resolve_again.resolve_again(books.loader(), everything=True))
 
         at_once(work, work, loading(books, calls(1200)[900:]))
         assert sum(sum(each.moves.values()) for each in done) >= known(calls(900))
@@ -974,10 +982,10 @@ def test_a_rename_that_is_followed_while_records_are_resolved_holds_for_them_too
         simulator.clear_overrides()
         with ProxyClient(upstream_of(simulator)) as source:
             resolving = books.loader()
-            resolving.refresh(source)
+            refresh(resolving, source)
             simulator.traffic = changed(rename("OpenRouter", "OpenRouter EU"))
-            books.loader().refresh(source)
-        repair.resolve_again(resolving, everything=everything)
+            refresh(books.loader(), source)
+        resolve_again.resolve_again(resolving, everything=everything)
         books.require_exactly(on(calls(500), "OpenRouter", "OpenRouter EU", "OpenRouter EU"))
 
 
@@ -1001,7 +1009,7 @@ def test_a_record_that_arrives_while_its_channel_is_linked_is_summed_where_it_st
     with proxy("queue", calls(500)) as simulator:
         books.sync(simulator)
     late = gap(calls(500), calls(3000)[500:])
-    move, threads = store.move_dimensions, []
+    move, threads = stored_records.move_dimensions, []
 
     def beset(*arguments):
         thread = threading.Thread(target=loading(books, [late]))
@@ -1010,7 +1018,7 @@ def test_a_record_that_arrives_while_its_channel_is_linked_is_summed_where_it_st
         wait_until(lambda: not thread.is_alive() or books.ask(SELECT_WAITING), "the import commits or waits")
         return move(*arguments)
 
-    monkeypatch.setattr(store, "move_dimensions", beset)
+    monkeypatch.setattr(stored_records, "move_dimensions", beset)
     link(books, "OpenRouter", "local-vllm")
     threads[0].join()
     books.balance()
@@ -1066,11 +1074,11 @@ def act(books, simulator, name, action, number):
         simulator.refuse(None)
     elif action == "link":
         with database.transaction(books.engine) as connection:
-            found = [c for c in roster.listed(connection, upstream=name) if c.kind == "apikey"]
+            found = [c for c in stored_channels.listed(connection, upstream=name) if c.kind == "apikey"]
         if found:
             pair = found[number % len(found)], found[number // 7 % len(found)]
             try:
-                repair.link(books.engine, name, *(c.channel_id for c in pair))
+                stored_link.link(books.engine, name, *(c.channel_id for c in pair))
             except UsageError:
                 assert pair[0] == pair[1] or pair[1].linked_to == pair[0].channel_id
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +12,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from alembic import command
-from alembic.config import Config as AlembicConfig
 from sqlalchemy.engine import make_url
 from support import Books, calls, plain_environment, proxy, start
+from test_upgrades import next_version, upgrading
 
-from worker.db import database
+from worker.db import migrations
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations" / "versions"
+SCHEMA = MIGRATIONS.parent / "schema.sql"
+FIRST = 15
+"""The number of the first release's schema; those below were of versions before it."""
 
 DIMENSIONS = ["upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
               "alias", "outcome"]  # fmt: skip
@@ -61,12 +65,6 @@ CONTRACT = {
         "completed_at", "record_id", "channel", "model", "alias", "outcome", "status_code", "error", "latency_ms",
         "tokens", "total_tokens", "cost_usd", "actual_cost_usd", "counts", "request_number", "client_key_id",
         "dimension_id", "origin_id", "estimated_cost_usd",
-    ],
-    "v1_attempts_around": [
-        "upstream", "client_key", "request_id", "occurred_at", "completed_at", "record_id", "channel", "model",
-        "alias", "outcome", "status_code", "error", "latency_ms", "tokens", "total_tokens", "cost_usd",
-        "actual_cost_usd", "begins", "ends", "counts", "client_key_id", "dimension_id", "origin_id", "event_key",
-        "estimated_cost_usd",
     ],
     "v1_logical_requests": [
         "upstream", "client_key", "request_id", "started_at", "ended_at", "attempts", "failed_attempts",
@@ -119,7 +117,7 @@ ORDER BY c.relname, a.attnum
 SHAPE = """
 SELECT n.nspname, c.relname, c.relkind::text, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
 FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
-WHERE n.nspname IN ('usage', 'usage_api') AND a.attnum > 0 ORDER BY 1, 2, a.attnum
+WHERE n.nspname IN ('usage', 'usage_api', 'usage_internal') AND a.attnum > 0 ORDER BY 1, 2, a.attnum
 """
 FUNCTIONS = "SELECT proname::text, proargnames FROM pg_proc WHERE pronamespace = 'usage_api'::regnamespace"
 WITHOUT_A_COMMENT = f"{FUNCTIONS} AND obj_description(oid, 'pg_proc') IS NULL"
@@ -142,20 +140,64 @@ def roles(books):
 
 def test_head_is_the_newest_migration_and_their_numbers_have_no_gap():
     numbers = sorted(path.name.partition("_")[0] for path in MIGRATIONS.glob("*.py"))
-    assert numbers == [f"{n:04d}" for n in range(1, len(numbers) + 1)]
-    assert numbers[-1] == database.HEAD
+    assert numbers == [f"{n:04d}" for n in range(FIRST, FIRST + len(numbers))]
+    assert numbers[-1] == migrations.HEAD
     revisions = [re.search(r'^revision = "(\d+)"$', path.read_text(), re.MULTILINE) for path in MIGRATIONS.glob("*.py")]
     assert sorted(found[1] for found in revisions if found) == numbers
 
 
+INVENTORY = {
+    "columns": """
+        SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attidentity::text,
+               pg_get_expr(d.adbin, d.adrelid), col_description(attrelid, attnum)
+        FROM pg_attribute LEFT JOIN pg_attrdef AS d ON (adrelid, adnum) = (attrelid, attnum)
+        WHERE attnum > 0 AND NOT attisdropped AND attrelid IN (SELECT oid FROM ours)""",
+    "relations": "SELECT oid::regclass, relkind::text, reloptions, relacl, obj_description(oid, 'pg_class') FROM ours",
+    "types": "SELECT t.oid::regtype, obj_description(t.oid, 'pg_type') FROM ours JOIN pg_type AS t "
+             "ON t.typrelid = ours.oid",
+    "views": "SELECT oid::regclass, pg_get_viewdef(oid) FROM ours WHERE relkind = 'v'",
+    "constraints": "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+                   "WHERE conrelid IN (SELECT oid FROM ours)",
+    "indexes": "SELECT indrelid::regclass, pg_get_indexdef(indexrelid) FROM pg_index "
+               "WHERE indrelid IN (SELECT oid FROM ours)",
+    "functions": "SELECT pg_get_functiondef(oid), proacl, obj_description(oid, 'pg_proc') FROM pg_proc "
+                 "WHERE pronamespace IN (SELECT oid FROM schemas)",
+    "schemas": "SELECT oid::regnamespace, nspacl FROM schemas",
+    "defaults": "SELECT defaclnamespace::regnamespace, defaclobjtype::text, defaclacl FROM pg_default_acl",
+}  # fmt: skip
+OURS = """
+WITH schemas AS (SELECT * FROM pg_namespace WHERE nspname IN ('usage', 'usage_api', 'usage_internal')),
+     ours AS (SELECT * FROM pg_class WHERE relnamespace IN (SELECT oid FROM schemas))
+"""
+
+
+def inventory(books: Books) -> dict[str, list[str]]:
+    return {what: sorted(map(repr, books.ask(OURS + query))) for what, query in INVENTORY.items()}
+
+
+def test_the_migrations_add_up_to_schema_sql(books, empty_database_url, tmp_path):
+    with Books(empty_database_url, tmp_path) as other:
+        other.ask("CREATE SCHEMA usage")
+        other.ask("CREATE TABLE usage.schema_version (version_num varchar(32) NOT NULL)")
+        other.ask("ALTER TABLE usage.schema_version ADD CONSTRAINT schema_version_pkc PRIMARY KEY (version_num)")
+        with psycopg.connect(other.url.replace("+psycopg", "")) as connection:
+            connection.execute(SCHEMA.read_text())  # as a migration is: several statements, and % is no parameter
+        assert inventory(other) == inventory(books)
+
+
+def test_schema_sql_is_what_its_sources_make():
+    command = [sys.executable, str(SCHEMA.with_name("generate.py")), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0, "run python migrations/generate.py"
+
+
 def test_a_second_migration_changes_nothing(empty_database_url, tmp_path):
     with Books(empty_database_url, tmp_path) as books:
-        assert database.upgrade(books.engine)
-        assert database.schema_version(books.engine) == database.HEAD
+        assert migrations.upgrade(books.engine)
+        assert migrations.schema_version(books.engine) == migrations.HEAD
         shape = books.ask(SHAPE)
-        assert {row[0] for row in shape} == {"usage", "usage_api"}
-        assert not database.upgrade(books.engine)
-        database.migrate(empty_database_url)
+        assert {row[0] for row in shape} == {"usage", "usage_api", "usage_internal"}
+        assert not migrations.upgrade(books.engine)
+        migrations.migrate(empty_database_url)
         assert books.ask(SHAPE) == shape
 
 
@@ -166,7 +208,7 @@ def test_four_processes_that_migrate_at_once_make_one_schema(empty_database_url,
         finished = [process.wait() for process in running]
         assert [(each.code, each.stderr) for each in finished] == [(0, "")] * 4
         assert any("migrated" in each.stdout for each in finished)
-        assert books.ask("SELECT version_num FROM usage.schema_version") == [(database.HEAD,)]
+        assert books.ask("SELECT version_num FROM usage.schema_version") == [(migrations.HEAD,)]
         assert books.ask(SHAPE) == other.ask(SHAPE)
 
 
@@ -222,6 +264,12 @@ def test_every_view_and_every_column_has_a_comment(books):
 def test_every_type_is_what_the_function_of_its_name_returns(books):
     assert {name for (name,) in books.ask(TYPES)} <= {name for name, _ in books.ask(FUNCTIONS)}
     assert all(name.startswith("v1_") for name, _ in books.ask(FUNCTIONS))
+
+
+def test_what_functions_share_is_nobody_elses_and_has_no_version(books):
+    shared = books.ask("SELECT proname::text FROM pg_proc WHERE pronamespace = 'usage_internal'::regnamespace")
+    assert shared
+    assert not [name for (name,) in shared if name.startswith("v1_")]
 
 
 # -- the roles --------------------------------------------------------------------------------------------------
@@ -280,10 +328,11 @@ def test_a_writer_does_whole_passes_and_makes_alters_and_drops_nothing(roles, tm
         roles.ask(f"DROP ROLE {name}")
 
 
-SELECT_FUNCTIONS = """
+SELECT_FUNCTIONS = f"""
+{OURS}
 SELECT proname::text, prosecdef, array_to_string(proconfig, ' '), has_function_privilege('public', oid, 'EXECUTE'),
        has_function_privilege('usage_writer', oid, 'EXECUTE'), has_function_privilege('usage_reader', oid, 'EXECUTE')
-FROM pg_proc WHERE prosecdef AND pronamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace) ORDER BY 1
+FROM pg_proc WHERE prosecdef AND pronamespace IN (SELECT oid FROM schemas) ORDER BY 1
 """
 
 
@@ -305,11 +354,12 @@ def test_what_the_functions_of_partitions_make_and_drop_is_partitions_of_records
             writing.ask("SELECT usage.drop_record_partition('record; DROP TABLE usage.setting')")
 
 
-OWNERS = """
+OWNERS = f"""
+{OURS}
 SELECT DISTINCT pg_get_userbyid(owner)::text FROM (
-    SELECT relowner FROM pg_class WHERE relnamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace)
-    UNION SELECT proowner FROM pg_proc WHERE pronamespace IN ('usage'::regnamespace, 'usage_api'::regnamespace)
-    UNION SELECT nspowner FROM pg_namespace WHERE nspname IN ('usage', 'usage_api')
+    SELECT relowner FROM pg_class WHERE relnamespace IN (SELECT oid FROM schemas)
+    UNION SELECT proowner FROM pg_proc WHERE pronamespace IN (SELECT oid FROM schemas)
+    UNION SELECT nspowner FROM pg_namespace WHERE nspname IN ('usage', 'usage_api', 'usage_internal')
 ) AS t (owner)
 """
 
@@ -334,28 +384,23 @@ def test_what_a_member_of_usage_owner_migrates_another_member_can_migrate_later(
         ((name,),) = books.ask("SELECT current_database()")
         books.ask(f"GRANT CREATE ON DATABASE {name} TO usage_owner")
         with account(books, "usage_owner", tmp_path) as first, account(books, "usage_owner", tmp_path) as second:
-            settings = AlembicConfig()
-            settings.set_main_option("script_location", str(database.migrations_dir()))
-            with first.engine.begin() as connection:
-                database.own_together(connection)
-                settings.attributes["connection"] = connection
-                command.upgrade(settings, "0002")
+            assert first.worker(None, "migrate").code == 0
             assert first.ask(OWNERS) == [("usage_owner",)]
-            finished = second.worker(None, "migrate")
-            assert (finished.code, finished.stderr) == (0, "")
-            assert books.ask(OWNERS) == [("usage_owner",)]
             with account(books, "usage_writer", tmp_path) as writing, proxy("queue", calls(50)) as simulator:
                 assert writing.worker(simulator, "sync", "--once").code == 0
                 writing.require_exactly(calls(50))
             assert books.ask(OWNERS) == [("usage_owner",)]  # partitions, too
+            assert upgrading(next_version(tmp_path), second.url).wait() == 0
+            assert books.ask("SELECT version_num FROM usage.schema_version") == [("9999",)]
+            assert books.ask(OWNERS) == [("usage_owner",)]
 
 
 def test_a_schema_of_one_account_stays_with_it(roles, empty_database_url, tmp_path):
     with Books(empty_database_url, tmp_path) as books:
-        database.migrate(empty_database_url)
+        migrations.migrate(empty_database_url)
         ((me, name),) = books.ask("SELECT current_user::text, current_database()::text")
         assert books.ask(OWNERS) == [(me,)]
         books.ask(f"GRANT CREATE ON DATABASE {name} TO usage_owner")
         with books.engine.begin() as connection:
-            database.own_together(connection)
+            migrations.own_together(connection)
             assert connection.exec_driver_sql("SELECT current_user::text").scalar_one() == me

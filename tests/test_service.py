@@ -15,7 +15,7 @@ import pytest
 from support import KEY, PRICES, QUICK, calls, free_port, proxy, said, wait_until
 
 from worker.config import Config, Upstream
-from worker.db import database
+from worker.db import database, migrations
 from worker.service.metrics import Metrics
 from worker.service.run import JobSet
 from worker.simulator.proxy import Fault
@@ -267,7 +267,7 @@ def test_a_pass_that_is_stuck_is_told_to_the_probe(job_set):
 
 def test_a_database_that_is_away_or_older_is_not_ready(job_set, books, monkeypatch):
     assert job_set.ready().well
-    monkeypatch.setattr(database, "HEAD", "9999")
+    monkeypatch.setattr(migrations, "HEAD", "9999")
     assert "9999" in job_set.ready().text
     job_set._engine = database.connect("postgresql+psycopg://nobody@/nowhere?host=/nonexistent")
     assert not job_set.ready().well

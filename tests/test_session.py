@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from wire import wire
 
-from worker.db import database, session
+from worker.db import database, migrations, retry, session
 from worker.errors import (
     DatabaseAwayError,
     DatabaseError,
@@ -18,7 +18,6 @@ from worker.errors import (
     RefusedError,
     TransientDatabaseError,
 )
-from worker.loading import load
 
 # -- who is gone without a word ---------------------------------------------------------------------------------
 
@@ -44,7 +43,7 @@ def test_short_work_and_whatever_stands_outside_a_transaction_are_given_up_withi
     assert session.SHORT.answer_s <= 20
     assert session.Connection.answer_s <= 20
     assert session.LONG.answer_s is None
-    assert session.BATCH.lock_s * load.TRIES <= 30
+    assert session.BATCH.lock_s * retry.TRIES <= 30
 
 
 def test_the_operating_system_watches_each_connection(books):
@@ -199,7 +198,7 @@ def test_a_pool_that_is_used_up_is_an_error_of_ours(books):
 
 
 def test_a_database_that_works_is_said_to(books):
-    database.check_writable(books.engine)
+    migrations.check_writable(books.engine)
 
 
 def test_a_database_set_to_read_only_is_said_to_be(books):
@@ -207,7 +206,7 @@ def test_a_database_set_to_read_only_is_said_to_be(books):
     books.ask(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     engine = database.connect(books.url)
     with pytest.raises(DatabaseUnusableError, match="takes no writes"):
-        database.check_writable(engine)
+        migrations.check_writable(engine)
     with pytest.raises(DatabaseUnusableError, match="takes no writes"):  # noqa: SIM117
         with database.transaction(engine) as connection:
             connection.execute("INSERT INTO usage.upstream (name) VALUES ('x')")
@@ -217,26 +216,26 @@ def test_a_database_set_to_read_only_is_said_to_be(books):
 def test_a_database_without_our_schema_does_not_work(empty_database_url):
     engine = database.connect(empty_database_url)
     with pytest.raises(NoSchemaError):
-        database.check_writable(engine)
+        migrations.check_writable(engine)
     engine.dispose()
 
 
 def test_a_database_of_an_older_schema_does_not_work(books):
     books.ask("UPDATE usage.schema_version SET version_num = '0001'")
     with pytest.raises(NoSchemaError, match="version 0001"):
-        database.check_writable(books.engine)
+        migrations.check_writable(books.engine)
 
 
 def test_a_server_that_is_not_there_does_not_work():
     engine = database.connect("postgresql://nobody@127.0.0.1:1/nothing")
     with pytest.raises(DatabaseAwayError) as raised:
-        database.check_writable(engine)
+        migrations.check_writable(engine)
     assert "\n" not in str(raised.value)
 
 
 def test_a_lock_whose_connection_is_lost_is_an_error_of_ours_and_no_traceback_of_the_pool(books, caplog):
-    with pytest.raises(DatabaseError), database._each_by_itself(books.engine) as connection:
+    with pytest.raises(DatabaseError), database.autocommit(books.engine) as connection:
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert [record.message for record in caplog.records if record.exc_info] == []
-    with database._each_by_itself(books.engine) as connection:
+    with database.autocommit(books.engine) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)

@@ -7,15 +7,16 @@ import json
 import pytest
 from support import calls, proxy
 
-from worker.rollups.coarse import DAILY_COLUMNS, DAILY_DELTA, HOURLY_COLUMNS, HOURLY_DELTA
+from worker.db.copy import StagingTable
+from worker.rollups.statements import DELTAS
+from worker.rollups.tables import DAILY, HOURLY
 from worker.simulator.traffic import queue_item
-from worker.storage.staging import StagingTable
-from worker.storage.store import RECORD_COLUMNS, STAGE
+from worker.storage.records import RECORD_COLUMNS, STAGE
 
 STAGING = {
     "record_stage": (STAGE, RECORD_COLUMNS),
-    "hourly_delta": (HOURLY_DELTA, HOURLY_COLUMNS),
-    "daily_delta": (DAILY_DELTA, DAILY_COLUMNS),
+    "hourly_delta": (DELTAS[HOURLY.name], DELTAS[HOURLY.name].columns),
+    "daily_delta": (DELTAS[DAILY.name], DELTAS[DAILY.name].columns),
 }
 # What they were called before their names came from their columns.
 BY_HAND = ("record_stage", *(f"record_stage_{n}" for n in range(2, 5)),

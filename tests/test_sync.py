@@ -46,7 +46,7 @@ def test_every_daily_sum_is_what_the_calls_add_up_to_and_a_second_pass_changes_n
         again = books.sync(simulator)
         assert (again.exit_code, again.pulled) == (0, 0)
         assert books.dump() == before
-        books.ask("DELETE FROM usage.snapshot_mark")  # as if it did not know what it has read
+        books.ask("DELETE FROM usage.snapshot_cursor")  # as if it did not know what it has read
         again = books.sync(simulator)
         assert (again.exit_code, again.inserted) == (0, 0)
         assert again.duplicates == (3000 if generation.startswith("snapshot") else 0)
@@ -154,7 +154,7 @@ def test_a_mark_is_no_farther_than_what_is_stored(books):
             books.wait_until_it_waits()
             process.kill()
         books.wait_until_it_left()
-        assert books.ask("SELECT count(*) FROM usage.snapshot_mark") == [(0,)]
+        assert books.ask("SELECT count(*) FROM usage.snapshot_cursor") == [(0,)]
         assert books.sync(simulator).inserted == 400
         books.require_exactly(some, "snapshot")
 
@@ -419,7 +419,7 @@ def test_one_batch_may_span_years_and_a_second_pass_adds_nothing_to_any(books):
     spread = [at(utc(2024, 1, 1) + timedelta(days=43 * n), template, n) for n in range(20)]
     with proxy("snapshot", spread) as simulator:
         assert books.sync(simulator).inserted == 20
-        books.ask("DELETE FROM usage.snapshot_mark")
+        books.ask("DELETE FROM usage.snapshot_cursor")
         assert books.sync(simulator).duplicates == 20
         books.require_exactly(spread, "snapshot")
 

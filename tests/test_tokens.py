@@ -1,4 +1,4 @@
-"""Reported token counts → counts that exclude one another: every family, every era, and what contradicts itself."""
+"""Reported token counts → counts that exclude one another: every convention, every era, and what contradicts itself."""
 
 from typing import get_args
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from worker.usage.tokens import NOTHING, Family, Normalised, Reported, family, normalise
+from worker.usage.tokens import NOTHING, Normalised, Reported, TokenConvention, convention, normalise
 
 steady = settings(derandomize=True, deadline=None, max_examples=200)
-FAMILIES = get_args(Family)
+FAMILIES = get_args(TokenConvention)
 counts = st.integers(0, 100_000)
 small = st.integers(0, 3)  # small numbers agree by chance often enough
 
@@ -344,7 +344,7 @@ def test_without_cache_and_reasoning_every_family_says_the_same(prompt, output, 
     ],
 )
 def test_a_provider_names_its_family(provider, executor, model, of):
-    assert family(provider, executor, model) == of
+    assert convention(provider, executor, model) == of
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_a_provider_names_its_family(provider, executor, model, of):
     ],
 )
 def test_an_openai_compatible_provider_counts_as_openai_does_whatever_it_is_called(provider, executor):
-    assert family(provider, executor, "claude-sonnet-4-6") == "subset"
+    assert convention(provider, executor, "claude-sonnet-4-6") == "subset"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +380,7 @@ def test_an_openai_compatible_provider_counts_as_openai_does_whatever_it_is_call
     ],
 )
 def test_over_openais_protocol_the_models_maker_names_the_arithmetic(model, of):
-    assert family("openai-compatible-relay", "OpenAICompatExecutor", model) == of
+    assert convention("openai-compatible-relay", "OpenAICompatExecutor", model) == of
 
 
 @pytest.mark.parametrize(
@@ -394,7 +394,7 @@ def test_over_openais_protocol_the_models_maker_names_the_arithmetic(model, of):
     ],
 )
 def test_an_executor_names_the_family_where_the_provider_does_not(provider, executor, of):
-    assert family(provider, executor, "gpt-5.4") == of
+    assert convention(provider, executor, "gpt-5.4") == of
 
 
 @pytest.mark.parametrize(
@@ -423,12 +423,12 @@ def test_an_executor_names_the_family_where_the_provider_does_not(provider, exec
 )
 @pytest.mark.parametrize("unnamed", ["", "unknown", " Unknown "])
 def test_a_model_is_evidence_where_provider_and_executor_say_nothing(model, of, unnamed):
-    assert family(unnamed, "", model) == of
-    assert family("", unnamed, model) == of
-    assert family(unnamed, unnamed, model) == of
+    assert convention(unnamed, "", model) == of
+    assert convention("", unnamed, model) == of
+    assert convention(unnamed, unnamed, model) == of
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-4-6", "gemini-2.5-pro", "gpt-5.4"])
 @pytest.mark.parametrize(("provider", "executor"), [("local-vllm", ""), ("", "PluginExecutor"), ("iflow", "unknown")])
 def test_a_model_is_no_evidence_against_a_named_provider(provider, executor, model):
-    assert family(provider, executor, model) == "unknown"
+    assert convention(provider, executor, model) == "unknown"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from itertools import product
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -16,11 +15,9 @@ from hypothesis import strategies as st
 from support import LATENCY_BOUNDS_MS, SEED, Books, proxy, utc
 
 from worker.config import Retention
-from worker.corrections import maintain, repair
-from worker.db import database
-from worker.rollups import rollup
+from worker.corrections import maintain
+from worker.rollups.calendar import day_bounds
 from worker.simulator.traffic import Traffic
-from worker.storage import store
 from worker.usage import measures
 
 DIMENSIONS = ("upstream", "channel", "channel_group", "channel_kind", "client_key", "provider", "endpoint", "model",
@@ -33,7 +30,6 @@ SUMMED = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", 
           "cache_write_cost_usd")  # fmt: skip
 COSTS = ("cost_usd", "actual_cost_usd", "cache_read_cost_usd", "cache_write_cost_usd", "estimated_cost_usd")
 MEASURES = tuple(name for name in measures.MEASURES if name != "priced_requests")
-UNKNOWN = ", ".join(f"{name} = NULL" for name in measures.MAY_BE_UNKNOWN)
 SELECT_RECORDS = f"""
 SELECT occurred_at, {", ".join(DIMENSIONS)}, {", ".join(SUMMED)}, estimated_cost_usd, latency_ms, ttft_ms
 FROM usage_api.v1_records
@@ -215,7 +211,7 @@ def test_before_the_first_pass_there_is_nothing_in_any_window_and_days_are_those
 # -- edges ------------------------------------------------------------------------------------------------------
 
 SELECT_EDGES = """
-SELECT array_agg(usage_api.v1_edge(%s, %s, n) ORDER BY n) FROM generate_series(0, 7) AS n
+SELECT array_agg(usage_internal.edge(%s, %s, n) ORDER BY n) FROM generate_series(0, 7) AS n
 """
 
 
@@ -293,7 +289,7 @@ def test_a_day_begins_with_its_first_instant_wherever_clocks_change(books):
 )  # fmt: skip
 def test_days_begin_when_the_workers_days_do(books, zone, day):
     for each in (day - timedelta(days=1), day, day + timedelta(days=1)):
-        begins = rollup.day_bounds(each, ZoneInfo(zone))[0]
+        begins = day_bounds(each, ZoneInfo(zone))[0]
         assert begins == first_instant(each, zone)
         assert books.ask("SELECT usage_api.v1_day_begin(%s, %s)", [each, zone]) == [(begins,)]
 
@@ -334,81 +330,6 @@ def test_windows_reach_behind_dropped_records_by_whole_hours_and_days_and_never_
         assert books.ask("SELECT * FROM usage_api.v1_usage(%s, %s)", nothing) == []
 
 
-def test_first_tokens_that_were_never_counted_stay_unknown_wherever_their_days_go(books):
-    """As after an upgrade: the records were dropped before there was a histogram of first tokens."""
-    world = filled(books, utc(2026, 8, 20))
-    maintain.maintain(books.engine, MONTH)
-    for table in ("hourly", "daily", "daily_channel", "daily_key", "hourly_key"):
-        books.ask(f"UPDATE usage.{table} SET {UNKNOWN}")
-    assert books.differences() == []
-    before = books.ask("SELECT sum(requests), sum(ttft_samples), count(ttft_le_1s) FROM usage_api.v1_daily_channels")
-    assert before == [(len(world.records), sum(row["ttft_ms"] is not None for row in world.records), 0)]
-    later = Traffic(SEED, start=utc(2026, 11, 1)).generate(300)
-    with proxy("queue", later) as simulator:
-        books.sync(simulator)
-    channels = books.ask("SELECT channel_id FROM usage_api.v1_channels WHERE channel_kind = 'auth' ORDER BY 1")
-    repair.link(books.engine, "default", channels[0][0], channels[1][0])
-    assert books.differences() == []
-    assert books.ask("SELECT sum(requests) FROM usage_api.v1_daily_channels") == [(len(world.records) + 300,)]
-    unknown = "SELECT bool_and((ttft_le_1s IS NULL) = ({} < '2026-10-01')) FROM usage_api.{}"
-    for view, bucket in (("v1_daily", "day"), ("v1_daily_channels", "day"), ("v1_daily_keys", "day"),
-                         ("v1_hourly", "hour"), ("v1_hourly_keys", "hour")):  # fmt: skip
-        assert books.ask(unknown.format(bucket, view)) == [(True,)]
-
-
-MOST_USED = """
-SELECT dimension_id, client_key_id FROM usage.dimension JOIN usage.daily USING (dimension_id)
-WHERE outcome = 'success' GROUP BY 1, 2 ORDER BY sum(requests) DESC, 1 LIMIT 1
-"""
-SELDOM_USED = "SELECT dimension_id FROM usage.dimension WHERE outcome = 'warmup' AND client_key_id = %s"
-BESIDE = """
-INSERT INTO usage.dimension (channel_id, client_key_id, provider, endpoint, model, alias, outcome)
-SELECT {}, provider, endpoint, model, 'a new alias', outcome FROM usage.dimension WHERE dimension_id = %s
-RETURNING dimension_id
-"""
-ANOTHER_CHANNEL = "(SELECT max(channel_id) FROM usage.channel AS c WHERE c.channel_id <> dimension.channel_id)"
-ANOTHER_KEY = "(SELECT max(client_key_id) FROM usage.client_key AS k WHERE k.client_key_id <> dimension.client_key_id)"
-FORGET = """
-UPDATE usage.daily SET {0} WHERE dimension_id = {1};
-UPDATE usage.hourly SET {0} WHERE dimension_id = {1};
-UPDATE usage.daily_channel AS c SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
-WHERE dimension_id = {1} AND daily.day = c.day
-  AND (d.channel_id, d.model, d.outcome) = (c.channel_id, c.model, c.outcome);
-UPDATE usage.daily_key AS k SET {0} FROM usage.daily JOIN usage.dimension AS d USING (dimension_id)
-WHERE dimension_id = {1} AND daily.day = k.day AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome);
-UPDATE usage.hourly_key AS k SET {0} FROM usage.hourly JOIN usage.dimension AS d USING (dimension_id)
-WHERE dimension_id = {1} AND hourly.hour = k.hour AND (d.client_key_id, d.outcome) = (k.client_key_id, k.outcome)
-"""
-
-
-@pytest.mark.parametrize(
-    "beside",
-    [f"{ANOTHER_CHANNEL}, client_key_id", f"channel_id, {ANOTHER_KEY}"],
-    ids=["to another channel", "to another client key"],
-)
-def test_a_sum_is_known_again_when_what_was_not_known_of_it_has_moved_away(books, beside):
-    """All records of some dimensions move to others, and with them what their days and hours did not know."""
-    filled(books, utc(2026, 8, 20))
-    ((often, client_key),) = books.ask(MOST_USED)
-    old = [often, *(seldom for (seldom,) in books.ask(SELDOM_USED, [client_key]))]
-    new = {i: books.ask(BESIDE.format(beside), [i])[0][0] for i in old}
-    with database.transaction(books.engine) as connection:
-        was = rollup.of_dimensions(connection, old)
-        becomes = rollup.Deltas(*({(at, new[i]): sums for (at, i), sums in part.items()} for part in was))
-        span = rollup.span_of(connection, old)
-    assert len(old) > 1
-    assert len(was.hourly) > 5
-    nothing_known = UNKNOWN
-    for i, statement in product(old, FORGET.split(";")):
-        books.ask(statement.format(nothing_known, i))
-    assert {d.grain for d in books.differences()} == {"hourly", "daily"}  # as to its days and hours, nobody knows
-    with database.transaction(books.engine) as connection:
-        assert store.move_dimensions(connection, new, span) > 0
-        rollup.apply(connection, rollup.difference(becomes, was))
-    books.balance()
-    assert books.differences() == []
-
-
 # -- plans ------------------------------------------------------------------------------------------------------
 
 
@@ -447,8 +368,8 @@ def test_whole_days_and_hours_are_read_through_their_keys_and_no_record_is(books
     assert {node["Relation Name"] for node in read} == {days, hours} - {""}
     assert not [node for node in read if node["Node Type"] == "Seq Scan"]
     conditions = {node["Index Name"]: node.get("Index Cond", "") for node in ran if "Index Name" in node}
-    assert not days or "v1_edge_day" in conditions[f"{days}_pkey"]
-    assert "v1_edge" in conditions[f"{hours}_pkey"]
+    assert not days or "edge_day" in conditions[f"{days}_pkey"]
+    assert "edge" in conditions[f"{hours}_pkey"]
 
 
 def test_of_the_records_only_those_of_the_ragged_ends_are_read(books):

@@ -25,7 +25,8 @@ from worker.simulator.traffic import Traffic, queue_item
 
 CALLS = Path(__file__).with_name("calls.json")
 KEY = "EXAMPLE-management-key"
-PRICE = {"MODEL": "*", "INPUT_USD_PER_MTOK": "2", "OUTPUT_USD_PER_MTOK": "8", "REQUEST_USD": "0.001",
+PRICE = {"MODEL": "*", "SERVICE_TIER": "*", "INPUT_USD_PER_MTOK": "2",
+         "OUTPUT_USD_PER_MTOK": "8", "REQUEST_USD": "0.001",
          "CACHE_READ_USD_PER_MTOK": "0.25", "CACHE_WRITE_USD_PER_MTOK": "2.5"}  # fmt: skip
 
 
@@ -51,11 +52,8 @@ def make_dump(checkout: Path) -> str:
                 "PYTHONPATH": str(checkout), "WORKER_DATABASE_URL": url, "WORKER_DATA_DIR": str(folder / "data"),
                 "WORKER_UPSTREAM_URL": simulator.url, "WORKER_UPSTREAM_KEY": KEY,
             }  # fmt: skip
-            if (checkout / "worker" / "tariff.py").exists():  # else there are no prices yet
-                environment |= {f"WORKER__PRICES__OWN__0__{name}": value for name, value in PRICE.items()}
-                environment |= {"WORKER__PRICES__DATASET": "false"}
-            if (checkout / "migrations" / "versions" / "0009_money.py").exists():  # before, a price was for every tier
-                environment |= {"WORKER__PRICES__OWN__0__SERVICE_TIER": "*"}
+            environment |= {f"WORKER__PRICES__OWN__0__{name}": value for name, value in PRICE.items()}
+            environment |= {"WORKER__PRICES__DATASET": "false"}
             for endpoint, body in world["mappings"].items():
                 simulator.override(endpoint, body)
             for some in (world["items"][:40], world["items"][40:]):

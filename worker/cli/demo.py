@@ -15,9 +15,9 @@ from worker.cli import show
 from worker.config import Config, Upstream
 from worker.db import database
 from worker.errors import VerifyError
-from worker.loading.load import PassResult
+from worker.loading.pass_result import PassResult
 from worker.reports import report
-from worker.rollups import rollup
+from worker.rollups import verify
 from worker.simulator.proxy import Simulator
 from worker.simulator.traffic import Traffic
 from worker.sync import run as sync
@@ -62,7 +62,7 @@ def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> Non
         upstream = Upstream(name="demo", url=proxy.url, key=SecretStr(KEY))
         config = Config(data_dir=folder, upstream=(upstream,))
         show.say(f"A simulated CLIProxyAPI {proxy.version} listens on {proxy.url}; PostgreSQL starts in {folder}.")
-        with database.opened(config, make=True) as engine:
+        with database.open_engine(config, make=True) as engine:
             for calls in (FIRST_CALLS, MORE_CALLS):
                 show.say("", f"{calls} requests go through the proxy, then `worker sync --once`:")
                 proxy.push(traffic.generate(calls))
@@ -70,6 +70,6 @@ def _demonstrate(folder: Path, passed: ShowPasses, reported: ShowFigures) -> Non
             show.say("", "`worker report channels`:")
             reported(report.figures(engine, "channels"))
             with database.transaction(engine) as connection:
-                if any(rollup.differences(connection, ZoneInfo("UTC"), None, None)):
+                if any(verify.differences(connection, ZoneInfo("UTC"), None, None)):
                     raise VerifyError("rollups and records disagree; please report this")
             show.say("", "`worker verify`: rollups and records agree.")

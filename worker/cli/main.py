@@ -27,8 +27,8 @@ from worker.errors import BusyError, ConfigError, DatabaseAwayError, UsageError,
 from worker.safe_text import sentence, traceback_of
 
 if TYPE_CHECKING:
-    from worker.loading.load import PassResult
-    from worker.rollups.rollup import Difference
+    from worker.loading.pass_result import PassResult
+    from worker.rollups.verify import Difference
 
 DIFFERENCES_SHOWN = 50
 
@@ -114,7 +114,7 @@ def sync_command(
     from worker.cli.passes import busy, exit_with, print_passes
     from worker.config import NO_UPSTREAM
     from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
     from worker.stopping import on_signal
     from worker.sync import run as sync
 
@@ -131,7 +131,7 @@ def sync_command(
         raise ConfigError(NO_UPSTREAM)
     results: list[PassResult] = []
     stopping = threading.Event()
-    with on_signal(stopping.set), database.opened(settings, make=True) as engine:
+    with on_signal(stopping.set), database.open_engine(settings, make=True) as engine:
         for one in upstreams:
             if stopping.is_set():
                 break
@@ -146,7 +146,7 @@ def sync_command(
 @app.command("run")
 def run_command() -> None:
     """Run as a service: passes on a schedule, probes and metrics over HTTP, until SIGTERM."""
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
     from worker.service.run import Service
 
     tune_gc()
@@ -168,7 +168,7 @@ def import_command(
     from worker.cli import show
     from worker.cli.passes import exit_with, print_passes
     from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
     from worker.sync import importer as intake
 
     tune_gc()
@@ -178,7 +178,7 @@ def import_command(
             raise UsageError(f"{file} is not a file")
     name = upstream or (settings.upstream[0].name if len(settings.upstream) == 1 else "default")
     bar, advance = show.progress(f"importing as {name}")
-    with database.opened(settings) as engine, bar:
+    with database.open_engine(settings) as engine, bar:
         result = intake.import_files(settings, engine, name, files, advance)
     print_passes([result], as_json=as_json)
     exit_with([result])
@@ -193,15 +193,15 @@ def migrate(
 ) -> None:
     """Bring the database's schema to this version's."""
     from worker.cli import show
-    from worker.db import database
+    from worker.db import database, migrations
 
     try:
-        with database.opened(configured()) as engine:
+        with database.open_engine(configured()) as engine:
             if check:
-                found = database.schema_version(engine)
+                found = migrations.schema_version(engine)
                 show.say(f"schema {found or 'not there'}, this program {HEAD}")
                 raise typer.Exit(0 if found == HEAD else 5)
-            changed = database.upgrade(engine)
+            changed = migrations.upgrade(engine)
     except DatabaseAwayError as e:
         if not unless_away:
             raise
@@ -221,7 +221,7 @@ def resolve_command(
     from worker.cli import show
     from worker.config import NO_UPSTREAM
     from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
     from worker.sync import run as sync
 
     tune_gc()
@@ -229,7 +229,7 @@ def resolve_command(
     upstreams = [settings.find_upstream(upstream)] if upstream else settings.upstream
     if not upstreams:
         raise ConfigError(NO_UPSTREAM)
-    with database.opened(settings) as engine:
+    with database.open_engine(settings) as engine:
         found = [sync.resolve_once(settings, engine, one, everything=everything, dry_run=dry_run) for one in upstreams]
     moves = [
         {"upstream": r.upstream, **move._asdict(), "records": n} for r in found for move, n in sorted(r.moves.items())
@@ -266,20 +266,20 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
     from zoneinfo import ZoneInfo
 
     from worker.cli import show
-    from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.db import database, migrations
+    from worker.memory import tune_gc
     from worker.reports import report
-    from worker.rollups import rollup
-    from worker.storage import register
+    from worker.rollups import verify
+    from worker.storage import upstreams as stored_upstreams
 
     tune_gc()
     first, last = day("--since", since), day("--until", until)
-    with database.opened(configured()) as engine:
-        database.schema_version(engine)  # of a newer one it knows too little to judge
+    with database.open_engine(configured()) as engine:
+        migrations.schema_version(engine)  # of a newer one it knows too little to judge
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
-            complete_from = register.records_complete_from(connection)
-            found = list(rollup.differences(connection, zone, first, last))
+            complete_from = stored_upstreams.records_complete_from(connection)
+            found = list(verify.differences(connection, zone, first, last))
     if as_json:
         show.json_document({"complete_from": complete_from, "differences": [d._asdict() for d in found]})
     elif found:
@@ -304,16 +304,16 @@ def rebuild(
     from zoneinfo import available_timezones
 
     from worker.cli import show
-    from worker.corrections import repair
+    from worker.corrections import rebuild as stored_rebuild
     from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
 
     tune_gc()
     first, last = day("--since", since), day("--until", until)
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
-    with database.opened(configured()) as engine:
-        done = repair.rebuild(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
+    with database.open_engine(configured()) as engine:
+        done = stored_rebuild.rebuild(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
     if as_json:
         show.json_document({**done._asdict(), "differences": [d._asdict() for d in done.differences]})
         return
@@ -334,7 +334,7 @@ def maintain_command(
     from worker.db import database
 
     settings = configured()
-    with database.opened(settings) as engine:
+    with database.open_engine(settings) as engine:
         done = maintain.maintain(engine, settings.retention, dry_run=dry_run)
     if as_json:
         show.json_document(done._asdict())
@@ -377,15 +377,15 @@ def status(
 ) -> None:
     """Say how current the usage is: last success, newest record, what waits in the journal, and who reads the queue."""
     from worker.cli import show
-    from worker.db import database, lease
+    from worker.db import database, lease, lock
     from worker.reports import report
 
-    with database.opened(configured()) as engine:
+    with database.open_engine(configured()) as engine:
         rows = report.freshness(engine)
         with database.transaction(engine) as connection:
-            held = lease.holders(connection, [database.consumer(row["upstream"]) for row in rows])
+            held = lease.holders(connection, [lock.consumer(row["upstream"]) for row in rows])
     for row in rows:
-        holder = held.get(database.consumer(row["upstream"]))
+        holder = held.get(lock.consumer(row["upstream"]))
         row["served_by"] = f"{holder.host} (process {holder.pid})" if holder else None
         row["served_since"] = holder.since if holder else None
     if as_json:
@@ -440,9 +440,9 @@ def _stale(rows: Sequence[dict[str, Any]], max_age: float) -> int:
     """
     from datetime import UTC, datetime
 
-    from worker.storage import store
+    from worker.storage import batches
 
-    early_s = store.FUTURE.total_seconds()
+    early_s = batches.FUTURE.total_seconds()
     at = datetime.now(UTC)
     ages = [(at - row["last_success_at"]).total_seconds() if row["last_success_at"] else None for row in rows]
     return int(not ages or any(age is None or not -early_s <= age <= max_age for age in ages))

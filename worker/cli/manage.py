@@ -14,7 +14,7 @@ from worker.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.db.database import Connection
-    from worker.storage.roster import ListedChannel
+    from worker.storage.channels import ListedChannel
 
 T = TypeVar("T")
 RATE_MAX = 1_000_000
@@ -31,10 +31,10 @@ WhichKey = Annotated[str, typer.Argument(metavar="KEY", help="Number, mask or la
 def channels_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every channel ever seen."""
     from worker.db import database
-    from worker.storage import roster
+    from worker.storage import channels
 
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
-        found = roster.listed(connection, upstream=upstream)
+    with database.open_engine(state.configured()) as engine, database.transaction(engine) as connection:
+        found = channels.listed(connection, upstream=upstream)
     rows = [{**c._asdict(), "rate": format(c.rate_multiplier.normalize(), "f")} for c in found]
     shown = ("channel_id", "upstream", "channel", "kind", "configured", "linked_to", "rate", "last_seen_at")
     _print("Channels", rows if not as_json else [c._asdict() for c in found], shown, as_json=as_json)
@@ -45,13 +45,14 @@ def channels_show(which: Which, upstream: UpstreamName = None, as_json: Json = F
     """Print a channel with all its names and all the credentials the proxy ever listed for it."""
     from worker.cli import show
     from worker.db import database
-    from worker.storage import roster
+    from worker.storage import channels
+    from worker.storage import credentials as stored_credentials
 
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
+    with database.open_engine(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        linked = [c.channel for c in roster.listed(connection) if c.channel_id == channel.linked_to]
-        names = roster.history(connection, channel.channel_id)
-        credentials = roster.credentials_of(connection, channel.channel_id)
+        linked = [c.channel for c in channels.listed(connection) if c.channel_id == channel.linked_to]
+        names = channels.history(connection, channel.channel_id)
+        credentials = stored_credentials.credentials_of(connection, channel.channel_id)
     if as_json:
         show.json_document({**channel._asdict(), "names": names, "credentials": credentials})
         return
@@ -72,13 +73,13 @@ def channels_rename(
 ) -> None:
     """Give a channel a label; its past goes by it too."""
     from worker.cli import show
-    from worker.db import database
-    from worker.loading.load import now
-    from worker.storage import roster
+    from worker.clock import now
+    from worker.db import database, migrations
+    from worker.storage import channels
 
-    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
+    with migrations.open_engine_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        roster.label(connection, channel.channel_id, _label(label) or None, now())
+        channels.label(connection, channel.channel_id, _label(label) or None, now())
     show.say(f"channel {channel.channel_id}: {channel.channel} -> {_label(label) or channel.configured_name}")
 
 
@@ -90,14 +91,14 @@ def channels_link(
 ) -> None:
     """Book a channel on another one, its past included: a moved file, a rotated key."""
     from worker.cli import show
-    from worker.corrections import repair
-    from worker.db import database
+    from worker.corrections import link
+    from worker.db import database, migrations
 
-    with database.opened_to_change(state.configured()) as engine:
+    with migrations.open_engine_to_change(state.configured()) as engine:
         with database.transaction(engine) as connection:
             channel = _channel(connection, which, upstream)
             target = _channel(connection, to, channel.upstream)
-        moved = repair.link(engine, channel.upstream, channel.channel_id, target.channel_id)
+        moved = link.link(engine, channel.upstream, channel.channel_id, target.channel_id)
     show.say(f"{channel.channel} is booked on {target.channel} from now on; {moved} records moved")
 
 
@@ -112,17 +113,17 @@ def channels_set_rate(
     from zoneinfo import ZoneInfo
 
     from worker.cli import show
-    from worker.db import database
-    from worker.loading.load import now
-    from worker.rollups.rollup import day_bounds
-    from worker.storage import roster
+    from worker.clock import now
+    from worker.db import database, migrations, settings
+    from worker.rollups.calendar import day_bounds
+    from worker.storage import channels
 
     multiplier, first = _decimal(rate), day("--since", since)
-    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
+    with migrations.open_engine_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
-        zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
+        zone = ZoneInfo(settings.setting(connection, "timezone") or "UTC")
         begins = day_bounds(first, zone)[0] if first else now()
-        roster.set_rate(connection, channel.channel_id, multiplier, begins, now())
+        channels.set_rate(connection, channel.channel_id, multiplier, begins, now())
     show.say(f"{channel.channel}: rate multiplier {multiplier} from {begins:%Y-%m-%d %H:%M}Z on")
     if first:
         show.say("requests that are here already keep their actual cost until `worker reprice`")
@@ -132,11 +133,11 @@ def channels_set_rate(
 def keys_list(upstream: UpstreamName = None, as_json: Json = False) -> None:
     """List every client key ever seen, as label or mask."""
     from worker.db import database
-    from worker.storage import register
+    from worker.storage import client_keys
 
-    with database.opened(state.configured()) as engine, database.transaction(engine) as connection:
-        found = register.client_keys(connection, upstream=upstream)
-    _print("Client keys", [k._asdict() for k in found], register.ListedKey._fields, as_json=as_json)
+    with database.open_engine(state.configured()) as engine, database.transaction(engine) as connection:
+        found = client_keys.client_keys(connection, upstream=upstream)
+    _print("Client keys", [k._asdict() for k in found], client_keys.ListedKey._fields, as_json=as_json)
 
 
 @keys_app.command("rename")
@@ -148,26 +149,26 @@ def keys_rename(
     """Give a client key a label; its past goes by it too."""
     from worker.cli import show
     from worker.cliproxyapi.payload import text
-    from worker.db import database
+    from worker.db import database, migrations
     from worker.secret import MASK_MIN_LENGTH, mask
-    from worker.storage import register
+    from worker.storage import client_keys
 
-    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
+    with migrations.open_engine_to_change(state.configured()) as engine, database.transaction(engine) as connection:
         name = text(which)
-        found = register.client_keys(connection, upstream=upstream, which=name)
+        found = client_keys.client_keys(connection, upstream=upstream, which=name)
         found = [k for k in found if str(k.client_key_id) == name] or found
         said = name if len(name) < MASK_MIN_LENGTH or "#" in name else mask(name)  # it may be the key itself
         key = _only(found, said, "client key", [f"{k.client_key_id} ({k.upstream}: {k.client_key})" for k in found])
-        register.label_client_key(connection, key.client_key_id, _label(label) or None)
+        client_keys.label_client_key(connection, key.client_key_id, _label(label) or None)
     show.say(f"client key {key.client_key_id}: {key.client_key} -> {_label(label) or key.mask}")
 
 
 def _channel(connection: Connection, which: str, upstream: str | None) -> ListedChannel:
     from worker.cliproxyapi.payload import clean
-    from worker.storage import roster
+    from worker.storage import channels
 
     name = clean(which).strip()
-    found = roster.listed(connection, upstream=upstream, which=name)
+    found = channels.listed(connection, upstream=upstream, which=name)
     found = [c for c in found if str(c.channel_id) == name] or found
     return _only(found, name, "channel", [f"{c.channel_id} ({c.upstream}: {c.channel})" for c in found])
 

@@ -10,7 +10,7 @@ from worker.cli import show
 from worker.cli.complaint import complain
 from worker.cliproxyapi.proxy_settings import STATISTICS_ON
 from worker.errors import BusyError
-from worker.loading.load import PassResult
+from worker.loading.pass_result import PassResult
 
 
 def print_passes(results: Sequence[PassResult], *, as_json: bool = False) -> None:

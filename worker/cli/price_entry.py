@@ -14,15 +14,16 @@ from sqlalchemy.engine import Engine
 from worker.cli.options import OPTIONS, RATE_OPTIONS, RATES
 from worker.config import Config, OwnPrice
 from worker.db import database
+from worker.db import settings as stored_settings
 from worker.errors import UsageError
 from worker.pricing.price import Price, named
-from worker.storage import roster, tariff
+from worker.storage import channels, price_table
 
 
 def zone(engine: Engine, settings: Config) -> ZoneInfo:
     """Return the zone of the days: the database's, else the one its first pass will decide."""
     with database.transaction(engine) as connection:
-        return ZoneInfo(database.setting(connection, "timezone") or settings.rollup.timezone)
+        return ZoneInfo(stored_settings.setting(connection, "timezone") or settings.rollup.timezone)
 
 
 def own_price(**given: Any) -> OwnPrice:
@@ -46,7 +47,7 @@ def channel_of(connection: database.Connection, which: str) -> str:
     """Return the name of the channel that a price is for; empty for all."""
     if not which:
         return ""
-    found = roster.listed(connection, which=which)
+    found = channels.listed(connection, which=which)
     names = {c.configured_name for c in found}
     if len(names) != 1:
         raise UsageError(f"{'no' if not found else 'more than one'} channel is {which!r}: see `worker channels list`")
@@ -77,7 +78,7 @@ def rates_of(p: Price) -> dict[str, str]:
 
 def told(p: Price) -> dict[str, Any]:
     """Return a price as a row for programs."""
-    return {name: getattr(p, name) for name in tariff.COLUMNS}
+    return {name: getattr(p, name) for name in price_table.COLUMNS}
 
 
 def shown(p: Price) -> dict[str, Any]:

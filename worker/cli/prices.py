@@ -26,16 +26,17 @@ def prices_list(
     """List the prices that hold today for the models seen so far, and every price of your own."""
     from worker.cli import show
     from worker.cli.price_entry import means, shown, told, zone
-    from worker.db import database
-    from worker.loading.load import now, open_pricer
-    from worker.storage import tariff
+    from worker.clock import now
+    from worker.db import database, migrations
+    from worker.loading.prices import open_pricer
+    from worker.storage import price_table
 
     settings = state.configured()
-    with database.opened(settings) as engine:
-        database.upgrade(engine)
+    with database.open_engine(settings) as engine:
+        migrations.upgrade(engine)
         pricer = open_pricer(engine, settings.prices, zone(engine, settings))
         with database.transaction(engine) as connection:
-            found = tariff.listed(connection) if everything else pricer.in_use(connection, now())
+            found = price_table.listed(connection) if everything else pricer.in_use(connection, now())
     chosen = [p for p in found if model is None or means(model, p)]
     if as_json:
         show.json_document([told(p) for p in chosen])
@@ -73,23 +74,23 @@ def prices_set(
     """Enter a price of your own: it goes before those of the dataset, for requests that are loaded from now on."""
     from worker.cli import show
     from worker.cli.price_entry import advice, channel_of, own_price, rates_of, zone
-    from worker.db import database
-    from worker.loading.load import now
-    from worker.storage import tariff
+    from worker.clock import now
+    from worker.db import database, migrations
+    from worker.storage import price_table
 
     given = (input_usd, cache_read_usd, cache_write_usd, output_usd, request_usd, cache_write_1h_usd)
     rates = dict(zip(RATES, given, strict=True))
     settings = state.configured()
-    with database.opened(settings) as engine:
-        database.upgrade(engine)
+    with database.open_engine(settings) as engine:
+        migrations.upgrade(engine)
         with database.transaction(engine) as connection:
             own = own_price(
                 model=model, provider=provider, channel=channel_of(connection, channel), service_tier=service_tier,
                 above_input_tokens=above, valid_from=day("--since", since), valid_to=day("--until", until),
                 hours=hours, **rates,
             )  # fmt: skip
-            entered = tariff.add(connection, own, zone(engine, settings), now())
-            fitting = tariff.seen(connection, entered)
+            entered = price_table.add(connection, own, zone(engine, settings), now())
+            fitting = price_table.seen(connection, entered)
     show.say(f"price {entered.price_id}: {', '.join(f'{OPTIONS[k]} {v}' for k, v in rates_of(entered).items())}")
     for line in advice(entered, fitting):
         show.say(line)
@@ -99,12 +100,12 @@ def prices_set(
 def prices_drop(price_id: Annotated[int, typer.Argument(metavar="ID", help="Number of a price of your own.")]) -> None:
     """Withdraw a price of your own. Records keep what they were charged by it."""
     from worker.cli import show
-    from worker.db import database
-    from worker.loading.load import now
-    from worker.storage import tariff
+    from worker.clock import now
+    from worker.db import database, migrations
+    from worker.storage import price_table
 
-    with database.opened_to_change(state.configured()) as engine, database.transaction(engine) as connection:
-        if not tariff.drop(connection, price_id, now()):
+    with migrations.open_engine_to_change(state.configured()) as engine, database.transaction(engine) as connection:
+        if not price_table.drop(connection, price_id, now()):
             raise UsageError(
                 f"no price {price_id} of yours is in force: `worker prices list` shows them; those of a configuration "
                 "file go when they are taken out of it"
@@ -119,13 +120,14 @@ def prices_sync(
 ) -> None:
     """Bring the dataset's prices up to date: what changed holds from now on, what was stays."""
     from worker.cli import show
-    from worker.db import database
-    from worker.loading.load import now, sync_prices
+    from worker.clock import now
+    from worker.db import database, migrations
+    from worker.loading.prices import sync_prices
     from worker.pricing import dataset
 
     settings = state.configured()
-    with database.opened(settings) as engine:
-        database.upgrade(engine)
+    with database.open_engine(settings) as engine:
+        migrations.upgrade(engine)
         lists = dataset.downloaded(settings.prices.download_url, now()) if download else dataset.shipped()
         synced = sync_prices(engine, lists)
     if as_json:
@@ -154,7 +156,7 @@ def prices_unpriced(
 
     first, last = day("--since", since), day("--until", until)
     listing = report.estimated if estimated else report.unpriced
-    with database.opened(state.configured()) as engine:
+    with database.open_engine(state.configured()) as engine:
         rows = listing(engine, since=first, until=last, upstream=upstream)
     if as_json:
         show.json_document(rows)
@@ -183,17 +185,17 @@ def reprice(
     """Charge records anew by the prices in force, and correct the rollups with them."""
     from worker.cli import show
     from worker.cli.price_entry import zone
-    from worker.corrections import repair
-    from worker.db import database
-    from worker.loading.load import open_pricer
+    from worker.corrections import reprice as stored_reprice
+    from worker.db import database, migrations
+    from worker.loading.prices import open_pricer
 
-    selection = repair.Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
+    selection = stored_reprice.Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
     settings = state.configured()
     bar, advance = show.progress("repricing")
-    with database.opened(settings) as engine, bar:
-        database.upgrade(engine)
+    with database.open_engine(settings) as engine, bar:
+        migrations.upgrade(engine)
         pricer = open_pricer(engine, settings.prices, zone(engine, settings))
-        found = repair.reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
+        found = stored_reprice.reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
     if as_json:
         show.json_document({"dry_run": dry_run, "models": found})
         return

@@ -11,7 +11,7 @@ from worker.cli.state import configured
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
-    from worker.storage.store import Quarantined
+    from worker.storage.quarantine import Quarantined
 
 quarantine_app = typer.Typer(help="Records that could not be read.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,12 +53,12 @@ def quarantine_retry(
     """Read records again and load those that can be read now, rollups and all. Exit 6 if some still cannot."""
     from worker.cli.passes import exit_with, print_passes
     from worker.db import database
-    from worker.loading.load import tune_gc
+    from worker.memory import tune_gc
     from worker.sync import importer as intake
 
     tune_gc()
     settings = configured()
-    with database.opened(settings) as engine:
+    with database.open_engine(settings) as engine:
         results = intake.retry_quarantined(settings, engine, numbers or [])
     print_passes(results, as_json=as_json)
     exit_with(results)
@@ -68,17 +68,17 @@ def quarantine_retry(
 def quarantine_drop(numbers: Annotated[list[int], typer.Argument(metavar="ID...")]) -> None:
     """Forget records in quarantine for good."""
     from worker.cli import show
-    from worker.db import database
-    from worker.storage import store
+    from worker.db import database, migrations
+    from worker.storage import quarantine
 
-    with database.opened_to_change(configured()) as engine, database.transaction(engine) as connection:
-        dropped = store.drop_quarantined(connection, numbers)
+    with migrations.open_engine_to_change(configured()) as engine, database.transaction(engine) as connection:
+        dropped = quarantine.drop_quarantined(connection, numbers)
     show.say(f"dropped {dropped}")
 
 
 def _quarantined(*, limit: int, ids: list[int] | None = None) -> list[Quarantined]:
     from worker.db import database
-    from worker.storage import store
+    from worker.storage import quarantine
 
-    with database.opened(configured()) as engine, database.transaction(engine) as connection:
-        return store.quarantined(connection, limit=limit, ids=ids)
+    with database.open_engine(configured()) as engine, database.transaction(engine) as connection:
+        return quarantine.quarantined(connection, limit=limit, ids=ids)

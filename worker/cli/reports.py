@@ -106,7 +106,7 @@ def report_command(
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
     if as_json and style is Format.CSV:
         raise UsageError("--json and --format csv contradict each other")
-    asked = report.Asked(
+    asked = report.ReportFilter(
         since=day("--since", since), until=day("--until", until), timezone=timezone, at=_instant("--at", at),
         upstream=upstream, channel=channel, client_key=client_key, model=model,
         outcome=outcome and outcome.value, search=search, grain=grain and grain.value, by=by and by.value,
@@ -115,7 +115,7 @@ def report_command(
     settings = state.configured()
     style = Format.JSON if as_json else style
     future = None
-    with database.opened(settings) as engine:
+    with database.open_engine(settings) as engine:
         found = report.figures(engine, what.value, asked, counted=style is not Format.CSV)
         if found.known and found.blank:
             names.require(engine, settings, upstream=upstream, channel=channel, client_key=client_key, model=model)

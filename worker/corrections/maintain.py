@@ -15,13 +15,13 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy.engine import Engine
 
+from worker.clock import now
 from worker.config import Retention
-from worker.db import database
+from worker.db import database, migrations, settings
 from worker.db.database import Connection
 from worker.errors import TransientDatabaseError
-from worker.loading.load import now
-from worker.rollups import rollup
-from worker.storage import register, store
+from worker.rollups.calendar import day_bounds
+from worker.storage import records, upstreams
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -67,7 +67,7 @@ def maintain(engine: Engine, retention: Retention, *, dry_run: bool = False) -> 
         DatabaseError: PostgreSQL cannot be reached, or its schema is newer than this program.
     """
     if not dry_run:
-        database.upgrade(engine)  # as a pass does: whichever comes first
+        migrations.upgrade(engine)  # as a pass does: whichever comes first
     with database.transaction(engine) as connection:
         at = _earlier(connection, now())
         there = _months(connection)
@@ -77,7 +77,7 @@ def maintain(engine: Engine, retention: Retention, *, dry_run: bool = False) -> 
     if dry_run:
         return Maintained(missing, due, old, {})
     for month in missing:
-        _try(engine, partial(store.ensure_partition, month=f"{month}-01"))
+        _try(engine, partial(records.ensure_partition, month=f"{month}-01"))
     dropped = [m for m in due[:MONTHS_AT_ONCE] if _try(engine, partial(_drop, month=m)) is not None]
     deleted = {kind: _trim(engine, kind, retention, at) for kind in KINDS}
     with database.transaction(engine) as connection:
@@ -103,8 +103,6 @@ def _try(engine: Engine, work: Callable[[Connection], T]) -> T | None:
         log.info("maintain.later", reason=str(e))
         return None
 
-
-# -- months of records ------------------------------------------------------------------------------------------
 
 SELECT_MONTHS = """
 SELECT replace(substr(c.relname, 8), '_', '-')
@@ -145,15 +143,13 @@ def _drop(connection: Connection, month: str) -> str:
     """Drop a month's records, and note from which day on they are whole, in one transaction."""
     connection.execute(DROP_MONTH, [f"{month}-01"])
     before = _end(month)
-    zone = ZoneInfo(database.setting(connection, "timezone") or "UTC")
+    zone = ZoneInfo(settings.setting(connection, "timezone") or "UTC")
     day = before.astimezone(zone).date()
-    if rollup.day_bounds(day, zone)[0] < before:
+    if day_bounds(day, zone)[0] < before:
         day += timedelta(days=1)
     connection.execute(NOTE_DROPPED, {"before": before, "complete_from": day})
     return month
 
-
-# -- rows -------------------------------------------------------------------------------------------------------
 
 DELETE_QUARANTINE = """
 DELETE FROM usage.quarantine WHERE quarantine_id IN
@@ -231,7 +227,7 @@ KINDS = {
 def _before(connection: Connection, kind: str, retention: Retention, at: datetime) -> datetime | None:
     """Return the instant before which rows of a kind go; None when they stay."""
     if kind == "batches":
-        return register.records_dropped_before_everywhere(connection)
+        return upstreams.records_dropped_before_everywhere(connection)
     if kind == "empty_runs":
         return at - EMPTY_RUNS_KEPT
     days = retention.quarantine_days if kind == "quarantine" else retention.runs_days
@@ -250,7 +246,7 @@ def _old(connection: Connection, retention: Retention, at: datetime) -> dict[str
         before = _before(connection, kind, retention, at)
         if before is not None:
             arguments = _arguments(connection, kind, before, COUNTED_MAX)
-            found[kind] = register.one(connection.execute(statements.counted, arguments).fetchone())
+            found[kind] = database.one(connection.execute(statements.counted, arguments).fetchone())
     return found
 
 

@@ -1,3 +1,3 @@
 """The newest migration: what the schema must be at for this program. A test holds it against migrations/."""
 
-HEAD = "0014"
+HEAD = "0015"

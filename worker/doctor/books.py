@@ -13,12 +13,13 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy.engine import Engine
 
+from worker.clock import now
 from worker.config import Config
-from worker.db import database
+from worker.db import database, migrations, settings
 from worker.db.embedded import find_bindir, is_made
 from worker.doctor.finding import Finding, clock, error, late_s, ok, warning
 from worker.errors import ConfigError, DatabaseEncodingError, DatabaseError, NewerSchemaError
-from worker.loading.load import PARTITION_AHEAD, now
+from worker.loading.make_rows import PARTITION_AHEAD
 
 POSTGRES_OLDEST = 150000
 LOOK_BACK = timedelta(hours=4)
@@ -62,7 +63,7 @@ def examine(config: Config, interval_s: float) -> tuple[list[Finding], dict[str,
         try:
             if not config.database.url.get_secret_value() and not is_made(config.data_dir / "postgres"):
                 return [_to_be_made(config)], None
-            engine = stack.enter_context(database.opened(config))
+            engine = stack.enter_context(database.open_engine(config))
             server = _server(engine)
         except DatabaseEncodingError as e:
             return [error("database_encoding", DatabaseError, e.what, f"{e.remedy[0].upper()}{e.remedy[1:]}.")], None
@@ -173,13 +174,13 @@ def _schema(engine: Engine) -> list[Finding]:
     if not may_read:
         return []
     try:
-        version = database.schema_version(engine)
+        version = migrations.schema_version(engine)
     except NewerSchemaError as e:
         return [error("schema", DatabaseError, str(e), "Update this worker.")]
-    if version == database.HEAD:
+    if version == migrations.HEAD:
         return [ok("schema", f"it is at version {version}")]
     what = f"it is at version {version}" if version else "there is none yet"
-    what = f"{what}; this program's is {database.HEAD}"
+    what = f"{what}; this program's is {migrations.HEAD}"
     if may_migrate:
         return [warning("schema", what, "Run `worker migrate`, or leave it to the next pass.")]
     return [error("schema", DatabaseError, what, "Run `worker migrate` as the owner of the database.")]
@@ -223,7 +224,7 @@ def _database_rights(engine: Engine, server: Server) -> Finding:
 
 
 def _rollup_timezone(connection: database.Connection, config: Config) -> Finding:
-    kept, wanted = database.setting(connection, "timezone"), config.rollup.timezone
+    kept, wanted = settings.setting(connection, "timezone"), config.rollup.timezone
     if kept in (None, wanted):
         return ok("rollup_timezone", f"days are cut in {wanted}")
     what = f"rollup.timezone is {wanted}, and the days in the database are those of {kept}"
@@ -232,11 +233,11 @@ def _rollup_timezone(connection: database.Connection, config: Config) -> Finding
 
 
 def _pepper(connection: database.Connection, config: Config) -> Finding:
-    kept = database.setting(connection, "pepper")
+    kept = settings.setting(connection, "pepper")
     if kept is None:
         return ok("pepper", "the first pass decides it")
     try:
-        database.fitting_pepper(kept, config.security.pepper.get_secret_value())
+        settings.fitting_pepper(kept, config.security.pepper.get_secret_value())
     except ConfigError as e:
         return error("pepper", ConfigError, str(e), "Set it as it was then: it cannot be changed.")
     return ok("pepper", "it is the one that the database goes with")

@@ -13,11 +13,11 @@ import msgspec
 
 from worker.cliproxyapi import proxy_settings
 from worker.cliproxyapi.client import RETENTION_MAX_S, ProxyClient
+from worker.clock import now
 from worker.doctor.books import LOOK_BACK, SPAN_S, Book
 from worker.doctor.finding import Finding, error, ok, warning
 from worker.errors import UpstreamBanned, UpstreamError, UpstreamRefused
 from worker.json_errors import NOT_JSON
-from worker.loading.load import now
 
 SILENT_MIN = 5
 """So many requests without one record are no accident."""

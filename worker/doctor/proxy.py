@@ -20,6 +20,7 @@ from worker.cliproxyapi.client import RETENTION_MAX_S, ProxyClient
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.proxy_settings import ALLOW_REMOTE, SECRET_KEY, STATISTICS_ON
 from worker.cliproxyapi.tls import trust
+from worker.clock import now
 from worker.config import Config, Upstream
 from worker.doctor import consumer, folder
 from worker.doctor.books import Book
@@ -33,7 +34,6 @@ from worker.errors import (
     UpstreamUnreachable,
     UpstreamUntrusted,
 )
-from worker.loading.load import now
 
 TIMEOUT_S = 10.0
 """How long a proxy may take to answer: somebody waits for the doctor."""

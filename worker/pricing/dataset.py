@@ -19,7 +19,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import DatasetError
-from worker.pricing.price import EXACT, RATE_DECIMALS, REQUEST_DECIMALS, Estimated, Price, tier_of
+from worker.pricing.price import RATE_DECIMALS, REQUEST_DECIMALS, Estimated, Price, tier_of
+from worker.usage.money import EXACT
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices

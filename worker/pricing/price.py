@@ -13,25 +13,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from worker.pricing import model_names, vendors
 from worker.pricing.model_names import Names
+from worker.usage.money import EXACT
 from worker.usage.tokens import Normalised
 
 Source = Literal["operator", "config", "dataset"]
 
 RATE_DECIMALS = 6
 REQUEST_DECIMALS = 12
-PICO = Decimal("1e-12")
-"""A cost's last decimal, in US dollars: one token at a rate of six decimals per million."""
-
-WHOLE = Decimal(1)
-
-EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)
-"""Arithmetic on money that rounds nowhere by itself."""
 
 STANDARD_TIERS = ("", "auto", "default", "standard", "standard_only", "on_demand", "unspecified")
 ANY_TIER = "*"
@@ -135,8 +129,21 @@ class Cost(NamedTuple):
     """Whether the price is a deliberate guess and not a vendor's or an operator's word; false where there is none."""
 
 
+class Charge(NamedTuple):
+    """What a record is charged, in units of 1e-12 US dollars, and by which price."""
+
+    cost_pico_usd: int | None
+    actual_cost_pico_usd: int | None
+    cache_read_cost_pico_usd: int | None
+    cache_write_cost_pico_usd: int | None
+    price_id: int | None
+    estimated: bool = False
+    """Whether the price is a deliberate guess: see `price.Cost`."""
+
+
 UNPRICED = Cost(None, None, None, None)
 NOTHING = Cost(0, 0, 0, None)
+UNCHARGED = Charge(None, None, None, None, None)
 
 
 # -- which price ------------------------------------------------------------------------------------------------
@@ -158,7 +165,7 @@ def tier_of(service_tier: str) -> str:
     return "" if tier in STANDARD_TIERS else tier
 
 
-def ladder(prices: Iterable[Price], subject: Subject, service_tier: str) -> tuple[Price, ...]:
+def rank_prices(prices: Iterable[Price], subject: Subject, service_tier: str) -> tuple[Price, ...]:
     """Return the prices that may hold for records of this kind, the one that goes first first.
 
     An operator's word goes before the dataset; a price for the channel before one for the provider before one for
@@ -344,18 +351,3 @@ def parts(price: Price, counts: Normalised, outcome: str, write_1h_tokens: int |
         output * (for_output or 0),
         (for_request or 0) if outcome == "success" else 0,
     )
-
-
-def usd(pico: int) -> Decimal:
-    """Return units of 1e-12 US dollars as US dollars."""
-    return EXACT.multiply(Decimal(pico), PICO)
-
-
-def pico(cost_usd: Decimal) -> int:
-    """Return US dollars as units of 1e-12, of which they are a whole number."""
-    return int(cost_usd.scaleb(12, EXACT))
-
-
-def times(cost_pico_usd: int, rate_multiplier: Decimal) -> int:
-    """Return what a cost comes to over a channel with this rate multiplier, to twelve decimals."""
-    return int(EXACT.quantize(EXACT.multiply(Decimal(cost_pico_usd), rate_multiplier), WHOLE))

@@ -41,7 +41,7 @@ FILTERS = ("upstream", "channel", "client_key", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ReportFilter:
     """What a report is asked for; None where nothing was said. Which family takes what is in FAMILIES."""
 
     since: date | None = None
@@ -77,7 +77,7 @@ class Family:
     by: tuple[str, ...] = ()
     """The columns that tell rows apart."""
     takes: tuple[str, ...]
-    """The fields of Asked that have a meaning for it."""
+    """The fields of ReportFilter that have a meaning for it."""
     shape: Shape = "table"
     days: int | None = None
     """How many days it looks at when no first day is given; None for all."""
@@ -132,7 +132,7 @@ class Figures:
         return not self.rows or (bool(counts) and not any(row[name] for row in self.rows for name in counts))
 
 
-def figures(engine: Engine, what: str, asked: Asked | None = None, *, counted: bool = False) -> Figures:
+def figures(engine: Engine, what: str, asked: ReportFilter | None = None, *, counted: bool = False) -> Figures:
     """Return one family of figures.
 
     Args:
@@ -146,7 +146,7 @@ def figures(engine: Engine, what: str, asked: Asked | None = None, *, counted: b
             answer needs have been dropped.
         DatabaseError: the database cannot be reached, or has no schema yet.
     """
-    family, asked = FAMILIES[what], asked or Asked()
+    family, asked = FAMILIES[what], asked or ReportFilter()
     _check(what, family, asked)
     with database.transaction(engine) as connection:
         window = _window(connection, family, asked)
@@ -183,7 +183,7 @@ WHERE %(upstream)s::text IS NULL OR upstream = %(upstream)s
 """
 
 
-def left_to_come(engine: Engine, asked: Asked) -> tuple[datetime, date] | None:
+def left_to_come(engine: Engine, asked: ReportFilter) -> tuple[datetime, date] | None:
     """Return the time of the latest record from the future that `records` leaves out, and by which day it is asked for.
 
     None where there is none, or where it is asked for.
@@ -194,7 +194,7 @@ def left_to_come(engine: Engine, asked: Asked) -> tuple[datetime, date] | None:
     return None if row["at"] is None or asked_for else (row["at"], row["day"])
 
 
-def _check(what: str, family: Family, asked: Asked) -> None:
+def _check(what: str, family: Family, asked: ReportFilter) -> None:
     for name, value in asdict(asked).items():
         if value is not None and name not in family.takes:
             raise UsageError(f"--{name.replace('_', '-')} has no meaning for `worker report {what}`")
@@ -205,7 +205,7 @@ def _check(what: str, family: Family, asked: Asked) -> None:
         )
 
 
-def _window(connection: database.Connection, family: Family, asked: Asked) -> dict[str, Any]:
+def _window(connection: database.Connection, family: Family, asked: ReportFilter) -> dict[str, Any]:
     """Return the instants between which a family is asked for, and the days that they come from."""
     days = family.days if asked.grain != "hour" else HOURLY_DAYS
     return _rows(connection, SELECT_WINDOW, {**asdict(asked), "days": days})[0]

@@ -7,8 +7,8 @@ import math
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from worker import __version__
-from worker.db import database
-from worker.loading.load import PassResult
+from worker.db import migrations
+from worker.loading.pass_result import PassResult
 
 PREFIX = "usage_worker"
 RESULTS = {0: "ok", 1: "journal_error", 3: "config_error", 4: "upstream_error", 5: "database_error",
@@ -67,7 +67,7 @@ class Metrics:
         build = Gauge(
             f"{PREFIX}_build_info", "What is running; always 1.", ("version", "schema"), registry=self.registry
         )
-        build.labels(__version__, database.HEAD).set(1)
+        build.labels(__version__, migrations.HEAD).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"{PREFIX}_{name}", text, ("upstream", *labels), registry=self.registry)

@@ -22,14 +22,16 @@ from sqlalchemy.engine import Engine
 
 from worker import doctor, safe_text
 from worker.cliproxyapi.tls import trust
+from worker.clock import now
 from worker.config import NO_UPSTREAM, Config
 from worker.corrections import maintain
-from worker.db import database
+from worker.db import database, lock, migrations
 from worker.errors import BusyError, ConfigError, DatabaseError, DatasetError, WorkerError
-from worker.loading.load import PassResult, now, sync_prices
+from worker.loading.pass_result import PassResult
+from worker.loading.prices import sync_prices
 from worker.pricing import dataset
 from worker.reports import report
-from worker.rollups import rollup
+from worker.rollups import verify
 from worker.service.metrics import Metrics
 from worker.service.scheduler import Result, Scheduler
 from worker.service.web import Health, Web
@@ -74,7 +76,7 @@ class Service:
     def _run_jobs(self, config: Config) -> Config | None:
         """Work under one configuration; return the next one, None to end."""
         with ExitStack() as stack:
-            engine = stack.enter_context(database.opened(config, make=True))
+            engine = stack.enter_context(database.open_engine(config, make=True))
             job_set = JobSet(config, engine, self._metrics)
             if config.http.port:
                 web = Web(
@@ -143,7 +145,7 @@ class JobSet:
         self._stopping = threading.Event()
         self._upstreams = [UpstreamSync(config, engine, upstream, self._stopping) for upstream in config.upstream]
         self._backoffs = {upstream_sync.upstream.name: _Backoff(config) for upstream_sync in self._upstreams}
-        self._housekeeping = database.Lock(engine, "housekeeping")
+        self._housekeeping = lock.Lock(engine, "housekeeping")
         self._taking = threading.Lock()
         self._jobs = Scheduler(len(self._upstreams) + 4, self._told)
         self._verifying: database.Connection | None = None
@@ -201,7 +203,7 @@ class JobSet:
     def ready(self) -> Health:
         """Say whether the database is there, at this program's schema, and takes writes."""
         try:
-            database.check_writable(self._engine)
+            migrations.check_writable(self._engine)
         except DatabaseError as e:
             return Health(well=False, text=safe_text.sentence(str(e)))
         return Health(well=True, text="ok")
@@ -279,7 +281,7 @@ class JobSet:
         try:
             with database.transaction(self._engine) as connection:
                 self._verifying = connection
-                found = sum(1 for _ in rollup.differences(connection, zone, None, None))
+                found = sum(1 for _ in verify.differences(connection, zone, None, None))
         finally:
             self._verifying = None
         self._metrics.verify_differences.set(found)
@@ -300,7 +302,7 @@ class JobSet:
         except DatasetError as e:
             log.warning("prices.not_downloaded", reason=str(e))
             return
-        database.upgrade(self._engine)
+        migrations.upgrade(self._engine)
         log.info("prices.synced", **sync_prices(self._engine, lists)._asdict())
 
     def _examine(self) -> None:

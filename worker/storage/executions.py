@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from worker.db.database import Connection
-from worker.storage.store import Row
+from worker.storage.rows import Row
 
 Key = tuple[datetime, bytes]
 
@@ -62,8 +62,8 @@ def sort_out(connection: Connection, upstream: int, rows: Sequence[Row], ordinal
     """
     row = connection.execute(LOCK_UPSTREAM, [upstream]).fetchone()
     without_until, with_from = row if row is not None else (None, None)
-    ours = [row for row in rows if row.execution_id]
-    others = [row for row in rows if not row.execution_id]
+    ours = [row for row in rows if row.details.execution_id]
+    others = [row for row in rows if not row.details.execution_id]
     note = {
         "upstream_id": upstream,
         "without_until": max((row.occurred_at for row in others), default=None),
@@ -84,7 +84,7 @@ def sort_out(connection: Connection, upstream: int, rows: Sequence[Row], ordinal
 
 def give_ids(connection: Connection, named: Iterable[tuple[Row, bytes]]) -> None:
     """Let stored records that came without an execution id be the attempts that have come with one."""
-    arguments = [{**row._asdict(), "told_before": key} for row, key in named]
+    arguments = [{**row._asdict(), **row.details._asdict(), "told_before": key} for row, key in named]
     if arguments:
         with connection.cursor() as cursor:
             cursor.executemany(GIVE_ID, arguments)

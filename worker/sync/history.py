@@ -8,18 +8,23 @@ from functools import partial
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.answer_errors import NotFoundError, management_off
 from worker.cliproxyapi.generations import SNAPSHOT
+from worker.db import database
+from worker.db.session import SHORT
 from worker.errors import JournalError, UpstreamAnswerError, UpstreamError, UpstreamUnsupported
-from worker.loading.load import Loader
+from worker.loading.load import Arrival, Loader
+from worker.storage import upstreams
 from worker.sync.background import Overlap
+from worker.sync.credentials import MissingCredentials
 from worker.sync.home import HomeReader
 from worker.sync.queue import PassContext
 
 
-def load_history(loader: Loader, context: PassContext, *, everything: bool) -> None:
+def load_history(loader: Loader, missing: MissingCredentials, context: PassContext, *, everything: bool) -> None:
     """Load what the proxy's history has more than last time, or as much as there is time for.
 
     Args:
         loader: what stores it.
+        missing: asks for credentials that records name and nobody has listed.
         context: the pass; its upstream's mode says which kind of history is meant.
         everything: look for changes in all of Home's history, not only in its latest hours.
 
@@ -29,24 +34,26 @@ def load_history(loader: Loader, context: PassContext, *, everything: bool) -> N
     try:
         if context.upstream.mode == "home":
             context.result.mode = "home"
-            HomeReader(loader, context).load(everything=everything)
+            HomeReader(loader, missing, context).load(everything=everything)
         else:
-            _load_snapshot(loader, context)
+            _load_snapshot(loader, missing, context)
     except NotFoundError as e:
         raise not_offered(context, e) from e
 
 
-def _load_snapshot(loader: Loader, context: PassContext) -> None:
-    marks = loader.snapshot_marks()
+def _load_snapshot(loader: Loader, missing: MissingCredentials, context: PassContext) -> None:
+    target = loader.target
+    with database.transaction(target.engine, SHORT) as connection:
+        cursors = upstreams.snapshot_cursors(connection, target.upstream_id)
     try:
         with context.source.snapshot(context.journal.folder) as body, Overlap() as loading:
             context.result.mode = "snapshot"
-            for decoded in decode.decode_snapshot(body, loader.keyring, marks):
+            for decoded in decode.decode_snapshot(body, target.keyring, cursors):
                 if context.stopping.is_set():
                     return
-                loader.refresh_on_miss(context.source, decoded.records)
+                missing.ask_for(context.source, decoded.records)
                 batch = loader.prepare(decoded)
-                loading.begin(partial(loader.commit, uuid.uuid4().hex, batch, context.result))
+                loading.begin(partial(loader.commit, Arrival(uuid.uuid4().hex), batch, context.result))
                 context.heartbeat()
     except decode.BadValueError as e:
         raise UpstreamAnswerError(str(e), endpoint=SNAPSHOT, status=200) from e

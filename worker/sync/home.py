@@ -18,8 +18,10 @@ from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.generations import HOME_RECORDS
 from worker.cliproxyapi.payload import HomePage, HomeRecord
 from worker.db import database
+from worker.db.retry import run_transaction
 from worker.errors import UpstreamAnswerError
-from worker.loading.load import Loader, run
+from worker.loading.load import Loader
+from worker.sync.credentials import MissingCredentials
 from worker.sync.queue import PassContext
 
 PAGE_RECORDS = 200
@@ -52,9 +54,9 @@ ON CONFLICT (upstream_id, begins_at) DO UPDATE SET records = excluded.records
 class HomeReader:
     """One pass over one Home."""
 
-    def __init__(self, loader: Loader, context: PassContext) -> None:
+    def __init__(self, loader: Loader, missing: MissingCredentials, context: PassContext) -> None:
         """Prepare; nothing is asked yet."""
-        self._loader = loader
+        self._loader, self._missing = loader, missing
         self._context = context
 
     def load(self, *, everything: bool) -> None:
@@ -137,10 +139,10 @@ class HomeReader:
             bad=[one for one in outcomes if isinstance(one, decode.BadRecord)],
         )
         if outcomes:
-            self._loader.refresh_on_miss(self._context.source, decoded.records)
+            self._missing.ask_for(self._context.source, decoded.records)
             self._loader.load(uuid.uuid4().hex, decoded, self._context.result)
-        rows = [(self._loader.upstream_id, at, records) for at, records in counts.items()]
-        run(self._loader.engine, lambda connection: _keep_counts(connection, rows))
+        rows = [(self._loader.target.upstream_id, at, records) for at, records in counts.items()]
+        run_transaction(self._loader.target.engine, lambda connection: _keep_counts(connection, rows))
 
     # Questions.
 
@@ -166,12 +168,17 @@ class HomeReader:
             raise UpstreamAnswerError(str(e), endpoint=HOME_RECORDS, status=200) from e
 
     def _periods(self) -> tuple[datetime | None, datetime | None]:
-        upstream = [self._loader.upstream_id]
-        return run(self._loader.engine, lambda c: c.execute(SELECT_NEWEST, upstream).fetchone()) or (None, None)
+        upstream = [self._loader.target.upstream_id]
+        return run_transaction(self._loader.target.engine, lambda c: c.execute(SELECT_NEWEST, upstream).fetchone()) or (
+            None,
+            None,
+        )
 
     def _loaded(self, begin: datetime, end: datetime | None) -> int:
-        asked = {"upstream": self._loader.upstream_id, "begin": begin, "end": end}
-        ((records,),) = run(self._loader.engine, lambda c: c.execute(SELECT_LOADED, asked).fetchall())
+        asked = {"upstream": self._loader.target.upstream_id, "begin": begin, "end": end}
+        ((records,),) = run_transaction(
+            self._loader.target.engine, lambda c: c.execute(SELECT_LOADED, asked).fetchall()
+        )
         return int(records)
 
 

@@ -15,11 +15,12 @@ from sqlalchemy.engine import Engine
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.unpack import unpacked
 from worker.config import Config
-from worker.corrections import repair
-from worker.db import database
+from worker.corrections import resolve_again
+from worker.db import database, migrations
 from worker.errors import UsageError
-from worker.loading.load import Batch, Loader, PassResult, open_loader
-from worker.storage import store
+from worker.loading.load import Arrival, Batch, Loader, open_loader
+from worker.loading.pass_result import PassResult
+from worker.storage import quarantine
 from worker.sync.background import Overlap
 from worker.sync.run import finalize, track_run
 
@@ -48,7 +49,7 @@ def import_files(
         UsageError: a file cannot be read, or holds no usage. Files before it are loaded.
     """
     result = PassResult(upstream=upstream, kind="import", mode="file")
-    database.upgrade(engine)
+    migrations.upgrade(engine)
     loader = open_loader(config, engine, upstream)
 
     def work() -> None:
@@ -60,15 +61,15 @@ def import_files(
             except (OSError, EOFError, decode.BadValueError) as e:
                 raise UsageError(f"{path}: {e}") from e
         # A pass that learned more meanwhile has looked at what was stored by then; the rest is up to us.
-        if loader.relearn():
-            result.resolved = sum(repair.resolve_again(loader).moves.values())
+        if loader.names.relearn():
+            result.resolved = sum(resolve_again.resolve_again(loader).moves.values())
 
     track_run(loader, None, result, work)
     return finalize(result)
 
 
 def _commit_part(loader: Loader, batch: Batch, result: PassResult, progress: Progress | None) -> None:
-    loader.commit(uuid.uuid4().hex, batch, result)
+    loader.commit(Arrival(uuid.uuid4().hex), batch, result)
     if progress is not None:
         progress(result.pulled)
 
@@ -84,22 +85,22 @@ def retry_quarantined(config: Config, engine: Engine, ids: Sequence[int]) -> lis
     Returns:
         One pass for each upstream that has any; `quarantined` counts those that stay.
     """
-    database.schema_version(engine)  # refuses one that is newer than this program
+    migrations.schema_version(engine)  # refuses one that is newer than this program
     wanted = ids or None
     with database.transaction(engine) as connection:
-        upstreams = store.quarantined_upstreams(connection, wanted)
+        upstreams = quarantine.quarantined_upstreams(connection, wanted)
     return [_retry(open_loader(config, engine, upstream), wanted) for upstream in upstreams]
 
 
 def _retry(loader: Loader, ids: Sequence[int] | None) -> PassResult:
-    result = PassResult(upstream=loader.upstream, kind="retry")
+    result = PassResult(upstream=loader.target.upstream, kind="retry")
 
     def work() -> None:
         after = 0
         while True:
-            with database.transaction(loader.engine) as connection:
-                found = store.quarantined(
-                    connection, limit=PAGE_RECORDS, ids=ids, upstream=loader.upstream, after=after
+            with database.transaction(loader.target.engine) as connection:
+                found = quarantine.quarantined(
+                    connection, limit=PAGE_RECORDS, ids=ids, upstream=loader.target.upstream, after=after
                 )
             if not found:
                 return
@@ -111,7 +112,7 @@ def _retry(loader: Loader, ids: Sequence[int] | None) -> PassResult:
     return finalize(result)
 
 
-def _retry_one(loader: Loader, kept: store.Quarantined, result: PassResult) -> None:
+def _retry_one(loader: Loader, kept: quarantine.Quarantined, result: PassResult) -> None:
     record = decode.decode_quarantined(kept.payload) if kept.retryable else None
     if record is None:
         result.pulled += 1

@@ -13,8 +13,9 @@ from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.generations import QUEUE
 from worker.cliproxyapi.unpack import Unpacked, unpacked
 from worker.errors import BatchRefusedError, JournalError, UpstreamAnswerError
-from worker.loading.load import Batch, Loader
+from worker.loading.load import Arrival, Batch, Loader
 from worker.sync.background import Overlap
+from worker.sync.credentials import MissingCredentials
 from worker.sync.journal import UNREAD, JournalEntry
 from worker.sync.queue import PassContext
 
@@ -30,18 +31,20 @@ class JournalLoader:
     neither keeps back what came after it.
     """
 
-    def __init__(self, loader: Loader, context: PassContext, *, asking: bool, loaded: Callable[[], None]) -> None:
+    def __init__(
+        self, loader: Loader, context: PassContext, *, missing: MissingCredentials | None, loaded: Callable[[], None]
+    ) -> None:
         """Prepare.
 
         Args:
             loader: what stores.
             context: the pass.
-            asking: whether the proxy may be asked for credentials that are not known.
+            missing: asks for credentials that are not known; None where the proxy may not be asked.
             loaded: is called when an entry has gone.
         """
         self._loader = loader
         self._context = context
-        self._asking = asking
+        self._missing = missing
         self._loaded = loaded
         self._begun: set[str] = set()
         self._refused: set[str] = set()
@@ -82,8 +85,8 @@ class JournalLoader:
             complete, fault = found.whole, found.fault
             ends_early = found.breaks_off
             for n, decoded in enumerate(decode.decode_answer(found.body)):
-                if self._asking:
-                    self._loader.refresh_on_miss(self._context.source, decoded.records)
+                if self._missing is not None:
+                    self._missing.ask_for(self._context.source, decoded.records)
                 batch = self._loader.prepare(decoded)
                 loading.begin(partial(self._commit, entry, f"{name}:{n}" if n else name, batch))
                 complete, fault = complete and decoded.complete, fault or decoded.fault
@@ -96,7 +99,7 @@ class JournalLoader:
     def _commit(self, entry: JournalEntry, name: str, batch: Batch) -> None:
         result = self._context.result
         try:
-            self._loader.commit(name, batch, result)
+            self._loader.commit(Arrival(name), batch, result)
         except BatchRefusedError as e:
             log.error("batch.refused", file=str(entry.path), reason=str(e))  # noqa: TRY400  # the sentence says it all
             if not self._refused:  # the others seldom say anything else
@@ -110,7 +113,8 @@ class JournalLoader:
             self._loaded()
             return
         if lost:
-            self._loader.commit(f"{entry.entry_id}:loss", NOTHING, self._context.result, possible_loss=1)
+            arrival = Arrival(f"{entry.entry_id}:loss", possible_loss=1)
+            self._loader.commit(arrival, NOTHING, self._context.result)
             self._context.result.possible_loss += not entry.broken_off  # that was counted when it happened
         if stays and entry.path.suffix == UNREAD:
             log.warning("journal.unread", file=str(entry.path), reason=fault)  # it failed a pass when it came

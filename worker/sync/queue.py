@@ -18,9 +18,10 @@ from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.client import ProxyClient
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.unpack import unpacked
+from worker.clock import now
 from worker.config import Upstream
 from worker.errors import JournalError, PossibleLossError, UpstreamBanned, UpstreamError, UpstreamRefused
-from worker.loading.load import PassResult, now
+from worker.loading.pass_result import PassResult
 from worker.stopping import taking
 from worker.sync.journal import Journal, Room
 

@@ -28,9 +28,11 @@ from worker.cliproxyapi.generations import Generation
 from worker.cliproxyapi.lockout import Refusals
 from worker.cliproxyapi.proxy_settings import STATISTICS_ON
 from worker.cliproxyapi.tls import trust
+from worker.clock import now
 from worker.config import Config, Upstream
-from worker.corrections import repair
-from worker.db import database
+from worker.corrections import resolve_again
+from worker.db import lock, migrations
+from worker.db.retry import run_transaction
 from worker.db.session import SHORT
 from worker.errors import (
     BusyError,
@@ -41,8 +43,10 @@ from worker.errors import (
     UpstreamError,
     WorkerError,
 )
-from worker.loading.load import Loader, PassResult, now, open_loader, run
-from worker.storage import store
+from worker.loading.load import Loader, open_loader
+from worker.loading.pass_result import PassResult
+from worker.storage import runs
+from worker.sync.credentials import MissingCredentials, refresh
 from worker.sync.history import load_history, not_offered
 from worker.sync.journal import Journal
 from worker.sync.journal_load import JournalLoader
@@ -94,9 +98,9 @@ class UpstreamSync:
         self._config = config
         self._engine = engine
         self._stopping = stopping or threading.Event()
-        self._consumer = database.Lock(engine, database.consumer(upstream.name))
+        self._consumer = lock.Lock(engine, lock.consumer(upstream.name))
         self._journal: Journal | None = None
-        self._loader: Loader | None = None
+        self._loader: tuple[Loader, MissingCredentials] | None = None
         self._learned_at = 0.0
         self._generation: Generation | None = None
         self._unread_tried = False
@@ -184,41 +188,52 @@ class UpstreamSync:
             state.drained.wait()
             if not context.journal.backlog()[0]:
                 return
-        loader, learn = self._opened()
+        loader, missing, learn = self._opened()
         track_run(
             loader,
             context.journal,
             context.result,
-            lambda: self._load_all(loader, context, state, ours=ours, learn=learn),
+            lambda: self._load_all(loader, missing, context, state, ours=ours, learn=learn),
         )
         if learn and ours:
             with suppress(UpstreamError):  # it is only told, and nothing hangs on it
                 self.retention_s = context.source.retention_s() if context.result.error is None else None
-        self._loader, self._learned_at = loader, self._learned_at if not learn else time.monotonic()
+        self._loader = (loader, missing)
+        self._learned_at = self._learned_at if not learn else time.monotonic()
 
-    def _opened(self) -> tuple[Loader, bool]:
+    def _opened(self) -> tuple[Loader, MissingCredentials, bool]:
         """Return a loader, and whether it is a new one, which has not asked the proxy for its directory yet."""
         if self._loader is not None and time.monotonic() - self._learned_at <= self._config.schedule.directory_s:
-            return self._loader, False
+            return *self._loader, False
         self._loader = None  # even when the next line fails: what is old is not gone on with
         gc.collect()  # which otherwise comes seldom, while what is old grows
-        database.upgrade(self._engine)
-        return open_loader(self._config, self._engine, self.upstream.name), True
+        migrations.upgrade(self._engine)
+        loader = open_loader(self._config, self._engine, self.upstream.name)
+        return loader, MissingCredentials(loader), True
 
-    def _load_all(self, loader: Loader, context: PassContext, state: PassState, *, ours: bool, learn: bool) -> None:
+    def _load_all(
+        self,
+        loader: Loader,
+        missing: MissingCredentials,
+        context: PassContext,
+        state: PassState,
+        *,
+        ours: bool,
+        learn: bool,
+    ) -> None:
         asking = ours and state.preflight.result()
         if asking and learn:
-            state.noting(lambda: loader.refresh(context.source))
-        entries = JournalLoader(loader, context, asking=asking, loaded=state.progress.set)
+            state.noting(lambda: refresh(loader, context.source))
+        entries = JournalLoader(loader, context, missing=missing if asking else None, loaded=state.progress.set)
         if not self._unread_tried:
             self._unread_tried = True
             entries.load_unread()
         load_arriving(entries, state)
         if asking and state.wants_history:
-            state.noting(lambda: load_history(loader, context, everything=learn))
+            state.noting(lambda: load_history(loader, missing, context, everything=learn))
         # After the pull: the proxy forgets sooner than the database does.
         if ours and not context.stopping.is_set():
-            again = repair.resolve_pending(loader, context.stopping)
+            again = resolve_again.resolve_pending(loader, context.stopping)
             context.result.resolved = sum(again.moves.values()) if again is not None else 0
         with state.fetching:
             state.closed = True
@@ -303,20 +318,20 @@ def load_arriving(entries: JournalLoader, state: PassState) -> None:
 
 def resolve_once(
     config: Config, engine: Engine, upstream: Upstream, *, everything: bool, dry_run: bool
-) -> repair.Resolved:
+) -> resolve_again.Resolved:
     """Ask the proxy for its credentials, then look again at records whose channel is unknown. Pops nothing.
 
     A proxy that does not answer leaves the last good directory and the history to resolve by.
     """
-    database.upgrade(engine)
+    migrations.upgrade(engine)
     loader = open_loader(config, engine, upstream.name)
     with ProxyClient(upstream) as source:
         try:
             preflight(source, Refusals(config.data_dir, upstream))
-            loader.refresh(source, keep=not dry_run)
+            refresh(loader, source, keep=not dry_run)
         except UpstreamError as e:
             log.warning("directory.kept", endpoint=e.endpoint, reason=str(e))
-    return repair.resolve_again(loader, everything=everything, dry_run=dry_run)
+    return resolve_again.resolve_again(loader, everything=everything, dry_run=dry_run)
 
 
 def _unexpected(error: Exception) -> InternalError:
@@ -332,7 +347,9 @@ def track_run(loader: Loader, journal: Journal | None, result: PassResult, work:
     open.
     """
     started_at = now()
-    loader.run_id = run(loader.engine, lambda c: store.begin_run(c, loader.upstream_id, result.kind, started_at))
+    loader.run_id = run_transaction(
+        loader.target.engine, lambda c: runs.begin_run(c, loader.target.upstream_id, result.kind, started_at)
+    )
     with structlog.contextvars.bound_contextvars(run_id=loader.run_id, upstream=result.upstream):
         try:
             work()
@@ -354,7 +371,7 @@ def _finish(loader: Loader, journal: Journal | None, result: PassResult, more: s
         result.journal_entries, result.journal_bytes = journal.backlog()
     error = "; ".join(filter(None, (result.error, more))) or None
     figures = {**msgspec.structs.asdict(result), "error": error, "run_id": loader.run_id, "finished_at": now()}
-    run(loader.engine, lambda c: store.finish_run(c, figures), SHORT)
+    run_transaction(loader.target.engine, lambda c: runs.finish_run(c, figures), SHORT)
 
 
 def _log_pass(result: PassResult) -> None:

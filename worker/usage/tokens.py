@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-Family = Literal["subset", "beside", "hidden", "compatible", "independent", "separate_reasoning", "unknown"]
+TokenConvention = Literal["subset", "beside", "hidden", "compatible", "independent", "separate_reasoning", "unknown"]
 """How a provider counts.
 
 - `subset`: input holds the cache, output holds reasoning (OpenAI, DeepSeek, Kimi, Qwen).
@@ -34,13 +34,23 @@ SUBSET = ("openai", "codex", "kimi", "qwen", "deepseek", "openrouter")
 
 BESIDE_MODELS = re.compile(r"(?:.*/)?grok")
 SUBSET_MODELS = re.compile(r"(?:.*/)?(?:gpt-|chatgpt-|codex|o[134]\b|kimi|qwen|deepseek)")
-COMPATIBLE_MODELS: tuple[tuple[re.Pattern[str], Family], ...] = (
+COMPATIBLE_MODELS: tuple[tuple[re.Pattern[str], TokenConvention], ...] = (
     (BESIDE_MODELS, "beside"),
     (re.compile(r"(?:.*/)?gemini"), "hidden"),
     (re.compile(r"(?:.*/)?claude|.*[./]claude"), "subset"),
     (SUBSET_MODELS, "subset"),
 )
 """What a model's maker tells of the arithmetic where it is served over OpenAI's protocol."""
+
+
+class ReportedCounts(NamedTuple):
+    """Token counts as a payload reports them, and as they are stored beside those that exclude one another."""
+
+    input: int
+    output: int
+    reasoning: int
+    cached: int
+    total: int
 
 
 class Reported(NamedTuple):
@@ -53,6 +63,11 @@ class Reported(NamedTuple):
     total: int
     cache_read: int | None
     cache_write: int | None
+
+    @property
+    def counts(self) -> ReportedCounts:
+        """Those that are stored."""
+        return ReportedCounts(self.input, self.output, self.reasoning, self.cached, self.total)
 
 
 class Normalised(NamedTuple):
@@ -68,7 +83,7 @@ class Normalised(NamedTuple):
 NOTHING = Normalised(0, 0, 0, 0, 0)
 
 
-def family(provider: str, executor: str, model: str) -> Family:
+def convention(provider: str, executor: str, model: str) -> TokenConvention:
     """Return which token arithmetic a record follows.
 
     Args:
@@ -78,7 +93,7 @@ def family(provider: str, executor: str, model: str) -> Family:
     """
     provider, executor = provider.lower().strip(), executor.lower().strip()
     if executor == "openaicompatexecutor" or provider.startswith(COMPATIBLE_PROVIDERS):
-        named_as: list[Family] = [of for pattern, of in COMPATIBLE_MODELS if pattern.match(model.lower())]
+        named_as: list[TokenConvention] = [of for pattern, of in COMPATIBLE_MODELS if pattern.match(model.lower())]
         return named_as[0] if named_as else "compatible"
     named = f"{provider} {executor}".replace("unknown", "").strip()
     evidence = named or model.lower()
@@ -93,7 +108,7 @@ def family(provider: str, executor: str, model: str) -> Family:
     return "unknown"
 
 
-def normalise(reported: Reported, of: Family, *, filled_in: bool = True) -> Normalised:
+def normalise(reported: Reported, of: TokenConvention, *, filled_in: bool = True) -> Normalised:
     """Return `reported` as counts that exclude one another, by the arithmetic of the family `of`.
 
     `filled_in` says that the proxy may have made the total itself, as it did before it had a breakdown (v7.2.97).
@@ -109,7 +124,7 @@ def normalise(reported: Reported, of: Family, *, filled_in: bool = True) -> Norm
     return _openai(reported, of, filled_in=filled_in)
 
 
-def _openai(r: Reported, of: Family, *, filled_in: bool) -> Normalised:
+def _openai(r: Reported, of: TokenConvention, *, filled_in: bool) -> Normalised:
     """Input includes the cache; the total tells where reasoning is, unless the proxy may have made it."""
     read, write = _cache(r)
     outside = r.total - r.input - r.output

@@ -5,9 +5,9 @@ One tolerant parser for every shape a proxy, a fork or an adapter has ever answe
 """
 
 from worker.cliproxyapi.payload.answer import decode_answer, decode_queue
-from worker.cliproxyapi.payload.aside import decode_quarantined, hidden, set_aside
+from worker.cliproxyapi.payload.aside import decode_quarantined, hidden, quarantine
 from worker.cliproxyapi.payload.home import HomePage, HomeRecord, decode_home
-from worker.cliproxyapi.payload.payload import CHUNK_RECORDS, Decoded, Mark, count_elements
+from worker.cliproxyapi.payload.payload import CHUNK_RECORDS, Cursor, Decoded, count_elements
 from worker.cliproxyapi.payload.record import (
     COUNT_MAX,
     DURATION_MAX_MS,
@@ -31,11 +31,11 @@ __all__ = [
     "TEXT_MAX_CHARS",
     "BadRecord",
     "BadValueError",
+    "Cursor",
     "Decoded",
     "HomePage",
     "HomeRecord",
     "Labels",
-    "Mark",
     "Record",
     "clean",
     "count_elements",
@@ -45,8 +45,8 @@ __all__ = [
     "decode_queue",
     "decode_snapshot",
     "hidden",
+    "quarantine",
     "refused",
-    "set_aside",
     "text",
     "timestamp_ns",
     "whole",

@@ -44,7 +44,7 @@ _SHORT_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
 KEPT_MAX_CHARS = 4000
 
 
-def set_aside(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
+def quarantine(bad: BadRecord, keyring: Keyring) -> tuple[str, bool]:
     """Return how a bad record is kept, and whether it can be read again: every secret replaced.
 
     An object keeps the fields that this room reads; its keys become digests, by which a later `decode_quarantined`
@@ -119,7 +119,7 @@ def _shape(match: re.Match[str]) -> str:
 
 
 def decode_quarantined(payload: str) -> Record | None:
-    """Read a record that was set aside, its secrets replaced (see `set_aside`); None if it still cannot be read."""
+    """Read a record that was set aside, its secrets replaced (see `quarantine`); None if it still cannot be read."""
     envelope = json.loads(payload)
     if "decoded" in envelope:
         return msgspec.convert(envelope["decoded"], Record)

@@ -18,7 +18,7 @@ BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]]', re.DOTALL)
 """A bracket, or a text, in which there are none; possessive, since what could be taken back is remembered."""
 
 
-class Mark(NamedTuple):
+class Cursor(NamedTuple):
     """How far a list of a snapshot has been read."""
 
     read_bytes: int
@@ -35,7 +35,7 @@ class Decoded(msgspec.Struct, frozen=True, kw_only=True):
     bad: list[BadRecord]
     complete: bool = True
     """False when the payload as a whole could not be read to its end; the last of its parts says so."""
-    marks: Mapping[bytes, Mark] = {}
+    cursors: Mapping[bytes, Cursor] = {}
     """The lists of a snapshot that have been read to their end once these records are stored, and how far that is."""
     fault: str = ""
     """Why it is not complete, in one sentence; empty when it is."""

@@ -17,7 +17,7 @@ import msgspec
 from worker.cliproxyapi.payload.foreign import foreign_usage
 from worker.json_errors import NOT_JSON
 from worker.secret import Keyring
-from worker.usage.tokens import Family, Normalised, Reported, family, normalise
+from worker.usage.tokens import Normalised, Reported, TokenConvention, convention, normalise
 
 Outcome = Literal["success", "failed", "warmup", "cancelled"]
 
@@ -60,7 +60,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True, gc=Fals
     source: str
     outcome: Outcome
     failed: bool
-    family: Family
+    convention: TokenConvention
     """Which token arithmetic the record follows by itself, whatever its credential says."""
 
     def __repr__(self) -> str:
@@ -376,7 +376,7 @@ def record_of(item: Item, client_key: str, model: str) -> Record:
         _measured(item.latency_ms),
         _measured(item.ttft_ms),
         reported,
-        (_told(breakdown) if breakdown else None) or normalise(reported, labels.family, filled_in=not classified),
+        (_told(breakdown) if breakdown else None) or normalise(reported, labels.convention, filled_in=not classified),
         classified,
         response_service_tier=text(item.response_service_tier),
         execution_id=_execution_id(item.execution_id),
@@ -422,7 +422,7 @@ def _labels(said: tuple[Any, ...], item: Item, client_key: str, model: str, *, c
         source=clean((item.source or "").strip()),
         outcome=_outcome(item, cancelled=cancelled),
         failed=bool(item.failed),
-        family=family(item.provider or "", item.executor_type or "", name),
+        convention=convention(item.provider or "", item.executor_type or "", name),
     )
     if max(len(value) for value in said if isinstance(value, str)) <= TEXT_MAX_CHARS:
         if len(_LABELS) >= _LABELS_MAX:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from worker.cliproxyapi.payload.payload import BRACKET, CHUNK_RECORDS, Decoded, Mark
+from worker.cliproxyapi.payload.payload import BRACKET, CHUNK_RECORDS, Cursor, Decoded
 from worker.cliproxyapi.payload.record import (
     TIMESTAMP,
     BadRecord,
@@ -40,7 +40,7 @@ DATE_CHARS = len("2026-08-22T12:00")
 TIMESTAMP_BYTES = re.compile(TIMESTAMP.pattern.encode())
 
 RECENT_INSTANTS = 128
-"""How many of the latest instants of a list are kept with its mark: more than are under way at a time."""
+"""How many of the latest instants of a list are kept with its cursor: more than are under way at a time."""
 
 HASHING_THREADS = 2
 
@@ -74,15 +74,15 @@ Outcome = Record | BadRecord
 def decode_snapshot(
     payload: bytes | bytearray | memoryview,
     keyring: Keyring | None = None,
-    marks: Mapping[bytes, Mark] | None = None,
+    cursors: Mapping[bytes, Cursor] | None = None,
     chunk: int = CHUNK_RECORDS,
 ) -> Iterator[Decoded]:
     """Read a `/usage` answer or an export file: `{"usage": {"apis": {key: {"models": {model: …}}}}}` or bare.
 
     Args:
         payload: the body; lists are decoded one at a time straight out of it.
-        keyring: makes the names under which lists are marked; without it, none is.
-        marks: how far lists have been read before. What they cover is left out.
+        keyring: makes the names that lists are remembered by; without it, none is.
+        cursors: how far lists have been read before. What they cover is left out.
         chunk: how many records to hand on at once.
 
     Raises:
@@ -90,10 +90,10 @@ def decode_snapshot(
     """
     records: list[Record] = []
     bad: list[BadRecord] = []
-    marked: dict[bytes, Mark] = {}
-    lists = [_named(keyring, marks or {}, *one) for one in _lists(payload)]
+    moved: dict[bytes, Cursor] = {}
+    lists = [_named(keyring, cursors or {}, *one) for one in _lists(payload)]
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
-        for one, (mark, before) in zip(lists, threads.map(_compared, lists), strict=True):
+        for one, (cursor, before) in zip(lists, threads.map(_compared, lists), strict=True):
             siblings, instants = DuplicateNumbering(), list(one.known.recent_ns if one.known else ())
             for outcome in _unread(one, before):
                 if isinstance(outcome, BadRecord):
@@ -102,32 +102,36 @@ def decode_snapshot(
                     records.append(siblings.numbered(outcome))
                     instants.append(outcome.occurred_at_ns)
                 if len(records) + len(bad) >= chunk:
-                    yield Decoded(records=records, bad=bad, marks=marked)
-                    records, bad, marked = [], [], {}
-            if mark and mark != one.known:
-                marked[one.name] = mark._replace(recent_ns=tuple(sorted(set(instants))[-RECENT_INSTANTS:]))
-    if records or bad or marked:
-        yield Decoded(records=records, bad=bad, marks=marked)
+                    yield Decoded(records=records, bad=bad, cursors=moved)
+                    records, bad, moved = [], [], {}
+            if cursor and cursor != one.known:
+                moved[one.name] = cursor._replace(recent_ns=tuple(sorted(set(instants))[-RECENT_INSTANTS:]))
+    if records or bad or moved:
+        yield Decoded(records=records, bad=bad, cursors=moved)
 
 
 class _List(NamedTuple):
-    """A list of a snapshot, not yet read, and what is known of it; without a name it is not marked."""
+    """A list of a snapshot, not yet read, and what is known of it; without a name it is not remembered."""
 
     name: bytes
     client_key: str
     model: str
     details: msgspec.Raw | list[Any]
-    known: Mark | None
+    known: Cursor | None
 
 
 def _named(
-    keyring: Keyring | None, marks: Mapping[bytes, Mark], client_key: str, model: str, details: msgspec.Raw | list[Any]
+    keyring: Keyring | None,
+    cursors: Mapping[bytes, Cursor],
+    client_key: str,
+    model: str,
+    details: msgspec.Raw | list[Any],
 ) -> _List:
     name = keyring.event_key(f"list\0{client_key}\0{model}") if keyring else b""
-    return _List(name, client_key, model, details, marks.get(name))
+    return _List(name, client_key, model, details, cursors.get(name))
 
 
-def _compared(one: _List) -> tuple[Mark | None, int]:
+def _compared(one: _List) -> tuple[Cursor | None, int]:
     """Return how far a list goes, and how many bytes of it are as they were; in a thread, since it only hashes."""
     if not one.name or isinstance(one.details, list):
         return None, 0
@@ -143,7 +147,7 @@ def _compared(one: _List) -> tuple[Mark | None, int]:
     digest = sha256(content[:before])
     as_before = known is not None and digest.digest() == known.read_digest
     digest.update(content[before:end])
-    return Mark(end, digest.digest(), known.recent_ns if known else ()), before if as_before else 0
+    return Cursor(end, digest.digest(), known.recent_ns if known else ()), before if as_before else 0
 
 
 def _unread(one: _List, before: int) -> Iterable[Outcome]:
@@ -155,7 +159,7 @@ def _unread(one: _List, before: int) -> Iterable[Outcome]:
     return _details(one.details, one.client_key, one.model)
 
 
-def _added(content: memoryview, before: int, known: Mark, client_key: str, model: str) -> list[Outcome] | None:
+def _added(content: memoryview, before: int, known: Cursor, client_key: str, model: str) -> list[Outcome] | None:
     """Return what follows the part of a list that is known; None where it must be read with it.
 
     A record that is equal to another of its list counts by its place among such. One that began at an instant at
