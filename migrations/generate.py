@@ -24,15 +24,12 @@ from types import SimpleNamespace
 import jinja2
 
 from worker.rollups.tables import TABLES
-from worker.usage.measures import COSTS, EXCLUSIVE_TOKENS, LATENCY_BOUNDS_MS, MEASURES
+from worker.usage.measures import ADDED, COSTS, EXCLUSIVE_TOKENS, LATENCY_BOUNDS_MS, MEASURES
 
 HERE = Path(__file__).parent
 SCHEMA = HERE / "schema.sql"
 PARTS = ("tables", "rollups", "views", "windows", "requests", "totals", "figures", "comments", "roles")
 WIDTH = 118
-
-HEAD = "priced_requests"
-"""The last measure of the first release; what comes behind it is new at the end of every type."""
 
 OBJECT = re.compile(r"CREATE (?:OR REPLACE )?(SCHEMA|TABLE|INDEX|VIEW|TYPE|FUNCTION) (?:IF NOT EXISTS )?([\w.]+)")
 COLUMN = re.compile(r"^    (\w+) (.+?),?(?:  --.*)?$")
@@ -43,10 +40,10 @@ COLUMN = re.compile(r"^    (\w+) (.+?),?(?:  --.*)?$")
 
 def totals() -> SimpleNamespace:
     """Return what totals consist of: the measures by kind, and all columns in their order with their types."""
-    names = [name for name, measure in MEASURES.items() if measure.published and not measure.bound]
-    first, later = names[: names.index("estimated_cost_usd")], names[names.index("estimated_cost_usd") + 1 :]
+    first = [name for name, m in MEASURES.items() if m.published and not m.bound and name not in ADDED]
+    later = [name for name in ADDED if MEASURES[name].published and not MEASURES[name].bound]
     tokens = [name for name in first if MEASURES[name].unit == "tokens"]
-    costs = [name for name in first if name in COSTS]
+    costs = [name for name in first if name in COSTS and name != "estimated_cost_usd"]
     numbers = ("requests", "succeeded", "failed", "warmups")
     columns = {
         **dict.fromkeys(numbers, "bigint"), "success_rate": "numeric", "error_rate": "numeric",
@@ -55,8 +52,7 @@ def totals() -> SimpleNamespace:
         "mean_latency_ms": "numeric", "mean_ttft_ms": "numeric", "cancelled": "bigint", "estimated_cost_usd": "numeric",
         **{name: MEASURES[name].sql_type for name in later},
     }  # fmt: skip
-    summed = [name for name in names if name not in later] + later
-    return SimpleNamespace(tokens=tokens, costs=costs, later=later, columns=columns, summed=summed)
+    return SimpleNamespace(tokens=tokens, costs=costs, later=later, columns=columns, summed=first + later)
 
 
 def listed(items: Iterable[str], indent: int = 8) -> str:
@@ -108,11 +104,18 @@ def statements(sql: str) -> Iterator[str]:
 
 
 def key_of(statement: str) -> str:
-    """Return what a statement makes or describes; a block of code is told apart by its first line of comment."""
-    made = OBJECT.search(statement)
-    if made and "DO $$" not in statement:
-        return f"{made[1]} {made[2]}"
-    return statement.partition(" IS ")[0] if "COMMENT ON" in statement else statement.lstrip().splitlines()[0]
+    """Return what a statement makes or describes; a block of code is told apart by the comment in front of it."""
+    lines = statement.splitlines()
+    said = [line for line in lines if line.startswith("--") and not line.startswith("-- --")]
+    body = "\n".join(line for line in lines if not line.startswith("--")).lstrip()
+    if body.startswith("DO "):
+        return f"DO {said[0]}"
+    if body.startswith("COMMENT ON "):
+        return body.partition(" IS ")[0]
+    made = OBJECT.match(body)
+    if made is None:
+        raise SystemExit(f"no kind of statement that is known here: {lines[0]}")
+    return f"{made[1]} {made[2]}"
 
 
 def changes(was: str, becomes: str) -> Iterator[str]:
@@ -127,7 +130,7 @@ def changes(was: str, becomes: str) -> Iterator[str]:
         raise SystemExit(f"what goes is dropped by hand: {', '.join(sorted(gone))}")
     blocks: list[str] = []
     for key, statement in after.items():
-        if key.startswith(("-- ", "DO ")):
+        if key.startswith("DO "):
             blocks.append(statement)
         elif key not in before:
             yield statement

@@ -5016,6 +5016,115 @@ END
 $$;
 
 -- What means something else than elsewhere.
+DO $$
+DECLARE
+    described record;
+BEGIN
+    FOR described IN
+        SELECT * FROM (VALUES
+        ('usage_api.v1_attempts', 'started_at', 'When the first attempt of its logical request began.'),
+        ('usage_api.v1_attempts', 'attempts', 'How many attempts the logical request took; what began at the same instant counts once.'),
+        ('usage_api.v1_attempts', 'occurred_at', 'When the attempt began.'),
+        ('usage_api.v1_attempts', 'channel', 'The channel that it went over.'),
+        ('usage_api.v1_attempts', 'outcome', 'success, failed or cancelled (by the client).'),
+        ('usage_api.v1_attempts', 'tokens', 'Sum of the five token counts that exclude one another.'),
+        ('usage_api.v1_attempts', 'cost_usd', 'Cost in US dollars; NULL without a price.'),
+        ('usage_api.v1_attempts', 'actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price.'),
+        ('usage_internal.attempts_around', 'occurred_at', 'When the attempt began.'),
+        ('usage_internal.attempts_around', 'channel', 'The channel that it went over.'),
+        ('usage_internal.attempts_around', 'outcome', 'success, failed or cancelled (by the client).'),
+        ('usage_internal.attempts_around', 'tokens', 'Sum of the five token counts that exclude one another.'),
+        ('usage_internal.attempts_around', 'cost_usd', 'Cost in US dollars; NULL without a price.'),
+        ('usage_internal.attempts_around', 'actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price.'),
+        ('usage_api.v1_cache_hits', 'uncached_input_tokens', 'Input tokens neither read from nor written to a cache.'),
+        ('usage_api.v1_cache_hits', 'cache_read_cost_usd', 'Cost of the cache reads in US dollars; NULL when something was used and nothing of it has a price.'),
+        ('usage_api.v1_cache_hits', 'cache_write_cost_usd', 'Cost of the cache writes in US dollars; NULL as that of the reads.'),
+        ('usage_api.v1_cache_hits', 'unpriced_requests', 'Requests without a price: they are not in the costs.'),
+        ('usage_api.v1_calls', 'succeeded', 'Attempts that succeeded.'),
+        ('usage_api.v1_calls', 'failed', 'Attempts that failed.'),
+        ('usage_api.v1_calls', 'warmups', 'Calls that asked for no generation: they are in none of the others.'),
+        ('usage_api.v1_channels', 'channel_id', 'Number of the channel, for `worker channels`.'),
+        ('usage_api.v1_client_key_costs', 'total_requests', 'All requests, warm-ups not counted.'),
+        ('usage_api.v1_client_keys', 'client_key_id', 'Number of the client key, for `worker keys`.'),
+        ('usage_api.v1_dashboard', 'total_requests', 'Requests ever, warm-ups not counted.'),
+        ('usage_api.v1_dashboard', 'total_tokens', 'The sum of these four.'),
+        ('usage_api.v1_dashboard', 'total_actual_cost_usd', 'Cost ever times the channels'' rate multipliers, in US dollars; NULL as the cost.'),
+        ('usage_api.v1_dashboard', 'today_requests', 'Requests on the day, warm-ups not counted.'),
+        ('usage_api.v1_dashboard', 'today_actual_cost_usd', 'Cost on the day times the channels'' rate multipliers, in US dollars; NULL as the cost.'),
+        ('usage_api.v1_dashboard', 'mean_latency_ms', 'Mean of all measured latencies of requests ever, in milliseconds, to two decimals.'),
+        ('usage_api.v1_dimensions', 'dimension_id', 'Number of the combination; v1_records names it.'),
+        ('usage_api.v1_fallbacks', 'attempts', 'Attempts that they took.'),
+        ('usage_api.v1_fallbacks', 'switched', 'Those that went over more than one credential.'),
+        ('usage_api.v1_fallbacks', 'success_rate', 'final_succeeded of final_succeeded and final_failed, in percent; NULL when there were none.'),
+        ('usage_api.v1_heatmap', 'day', 'The day, in the rollup time zone.'),
+        ('usage_api.v1_interval_timeline', 'occurred_at', 'When the request began.'),
+        ('usage_api.v1_logical_requests', 'request_id', 'The proxy''s request id: not unique; empty when the payload had none.'),
+        ('usage_api.v1_logical_requests', 'model', 'The model of the last attempt.'),
+        ('usage_api.v1_logical_requests', 'alias', 'The model name that the client asked for, of the last attempt.'),
+        ('usage_api.v1_logical_requests', 'tokens', 'Sum of the five token counts that exclude one another, over all attempts.'),
+        ('usage_api.v1_logical_requests', 'total_tokens', 'Total tokens as reported, over all attempts.'),
+        ('usage_api.v1_logical_requests', 'cost_usd', 'Cost of the attempts that have a price, in US dollars; NULL when something was used and nothing of it has one.'),
+        ('usage_api.v1_logical_requests', 'actual_cost_usd', 'Cost times the channels'' rate multipliers, in US dollars; NULL as cost_usd.'),
+        ('usage_api.v1_period', 'since', 'Its begin; NULL for none.'),
+        ('usage_api.v1_period', 'until', 'Its end, which does not belong to it; NULL for none.'),
+        ('usage_api.v1_prices', 'source', 'operator (worker prices set), config (a configuration file) or dataset (price lists shipped with the worker).'),
+        ('usage_api.v1_prices', 'model', 'The model it is for; * stands for any characters.'),
+        ('usage_api.v1_prices', 'provider', 'The proxy''s provider id it is for; empty for all.'),
+        ('usage_api.v1_prices', 'channel', 'The channel it is for; empty for all.'),
+        ('usage_api.v1_prices', 'service_tier', 'The service tier it is for; empty for the standard one, * for every one without a price of its own.'),
+        ('usage_api.v1_record', 'completed_at', 'When it ended: occurred_at plus latency; NULL when the latency was not measured.'),
+        ('usage_api.v1_record', 'request_id', 'The proxy''s request id: shared by retries, and not unique.'),
+        ('usage_api.v1_record', 'error', 'Class of the error of a failed or cancelled request; NULL for the others.'),
+        ('usage_api.v1_record', 'cost_usd', 'Cost in US dollars; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_record', 'actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_record', 'cache_read_cost_usd', 'The part of cost_usd for cache reads; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_record', 'cache_write_cost_usd', 'The part of cost_usd for cache writes; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_record', 'latency_ms', 'Milliseconds from the attempt''s begin to its end; NULL when not measured.'),
+        ('usage_api.v1_record', 'record_id', 'The record''s identity, 32 hex digits: stable over replays and over both ways of reading usage.'),
+        ('usage_api.v1_record', 'price_id', 'The price it was charged by, in v1_prices; NULL when it has no cost, or costs nothing for having consumed nothing.'),
+        ('usage_api.v1_record', 'rate_multiplier', 'What the request really cost, as a multiple of its cost; NULL when it cost nothing or has no price.'),
+        ('usage_api.v1_record', 'attempt', 'Its place in its logical request, from 1; NULL for a warm-up, and where that began more than six hours before.'),
+        ('usage_api.v1_record', 'attempts', 'How many attempts its logical request took; NULL where attempt is.'),
+        ('usage_api.v1_records', 'completed_at', 'When it ended: occurred_at plus latency; NULL when the latency was not measured.'),
+        ('usage_api.v1_records', 'request_id', 'The proxy''s request id: shared by retries, and not unique.'),
+        ('usage_api.v1_records', 'error', 'Class of the error of a failed or cancelled request; NULL for the others.'),
+        ('usage_api.v1_records', 'cost_usd', 'Cost in US dollars; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_records', 'actual_cost_usd', 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_records', 'cache_read_cost_usd', 'The part of cost_usd for cache reads; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_records', 'cache_write_cost_usd', 'The part of cost_usd for cache writes; NULL without a price, 0 when nothing was used.'),
+        ('usage_api.v1_records', 'latency_ms', 'Milliseconds from the attempt''s begin to its end; NULL when not measured.'),
+        ('usage_api.v1_records', 'record_id', 'The record''s identity, 32 hex digits: stable over replays and over both ways of reading usage.'),
+        ('usage_api.v1_records', 'price_id', 'The price it was charged by, in v1_prices; NULL when it has no cost, or costs nothing for having consumed nothing or being served for nothing.'),
+        ('usage_api.v1_records', 'event_key', 'record_id as bytes; with occurred_at, what the index is on.'),
+        ('usage_api.v1_records', 'origin_id', 'Number of the credential as records name it: the same for the same auth_index, source and auth_type.'),
+        ('usage_api.v1_request_gaps', 'occurred_at', 'When the request began.'),
+        ('usage_api.v1_request_gaps', 'gap_minutes', 'Minutes since the client key''s successful request before it began.'),
+        ('usage_api.v1_request_outcomes', 'request_id', 'The proxy''s request id: not unique; empty when the payload had none.'),
+        ('usage_api.v1_request_outcomes', 'outcome', 'success, failed or cancelled, as the last attempt ended.'),
+        ('usage_api.v1_request_outcomes', 'dimension_id', 'Number of the last attempt''s combination of dimensions, in v1_dimensions.'),
+        ('usage_api.v1_sessions', 'session_id', 'The session, as the proxy made it out.'),
+        ('usage_api.v1_sessions', 'parent_session_id', 'The session that this one was begun by; NULL when there is none.'),
+        ('usage_api.v1_sessions', 'requests', 'Number of attempts, whatever became of them.'),
+        ('usage_api.v1_sessions', 'failed', 'Of them, those that failed.'),
+        ('usage_api.v1_sessions', 'cancelled', 'Of them, those that the client cancelled.'),
+        ('usage_api.v1_sessions', 'uncached_input_tokens', 'Input tokens that were neither read from nor written to a cache.'),
+        ('usage_api.v1_sessions', 'billed_output_tokens', 'Output tokens including reasoning.'),
+        ('usage_api.v1_sessions', 'unclassified_tokens', 'Tokens that are known only as a sum.'),
+        ('usage_api.v1_sessions', 'cost_usd', 'Cost in US dollars; NULL when something was used and nothing of it has a price.'),
+        ('usage_api.v1_sessions', 'unpriced_requests', 'Number of attempts without a cost.'),
+        ('usage_api.v1_sessions', 'estimated_cost_usd', 'The part of cost_usd by prices that are an estimate.'),
+        ('usage_api.v1_sync_runs', 'started_at', 'When the pass began.'),
+        ('usage_api.v1_sync_runs', 'error', 'Why the pass failed; NULL when it did not.'),
+        ('usage_api.v1_timezone', 'timezone', 'Name of an IANA time zone.'),
+        ('usage_api.v1_trend', 'bucket', 'When the day or the hour began.')
+        ) AS said (relation, name, description)
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L',
+                       described.relation::regclass, described.name, described.description);
+    END LOOP;
+END
+$$;
+
 COMMENT ON VIEW usage_api.v1_channels IS 'One row per channel ever seen.';
 COMMENT ON VIEW usage_api.v1_client_keys IS 'One row per client key ever seen.';
 COMMENT ON VIEW usage_api.v1_daily IS 'Usage per day and combination of dimensions. Days belong to the time zone that v1_freshness names.';
@@ -5030,101 +5139,6 @@ COMMENT ON VIEW usage_api.v1_record_measures IS 'One row per record, with the di
 COMMENT ON VIEW usage_api.v1_records IS 'One row per record.';
 COMMENT ON VIEW usage_api.v1_sync_runs IS 'One row per pass.';
 COMMENT ON VIEW usage_api.v1_timezone IS 'One row: the time zone of the days in every daily view; UTC until the first pass has settled it.';
-COMMENT ON COLUMN usage_api.v1_attempts.started_at IS 'When the first attempt of its logical request began.';
-COMMENT ON COLUMN usage_api.v1_attempts.attempts IS 'How many attempts the logical request took; what began at the same instant counts once.';
-COMMENT ON COLUMN usage_api.v1_attempts.occurred_at IS 'When the attempt began.';
-COMMENT ON COLUMN usage_api.v1_attempts.channel IS 'The channel that it went over.';
-COMMENT ON COLUMN usage_api.v1_attempts.outcome IS 'success, failed or cancelled (by the client).';
-COMMENT ON COLUMN usage_api.v1_attempts.tokens IS 'Sum of the five token counts that exclude one another.';
-COMMENT ON COLUMN usage_api.v1_attempts.cost_usd IS 'Cost in US dollars; NULL without a price.';
-COMMENT ON COLUMN usage_api.v1_attempts.actual_cost_usd IS 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price.';
-COMMENT ON COLUMN usage_internal.attempts_around.occurred_at IS 'When the attempt began.';
-COMMENT ON COLUMN usage_internal.attempts_around.channel IS 'The channel that it went over.';
-COMMENT ON COLUMN usage_internal.attempts_around.outcome IS 'success, failed or cancelled (by the client).';
-COMMENT ON COLUMN usage_internal.attempts_around.tokens IS 'Sum of the five token counts that exclude one another.';
-COMMENT ON COLUMN usage_internal.attempts_around.cost_usd IS 'Cost in US dollars; NULL without a price.';
-COMMENT ON COLUMN usage_internal.attempts_around.actual_cost_usd IS 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price.';
-COMMENT ON COLUMN usage_api.v1_cache_hits.uncached_input_tokens IS 'Input tokens neither read from nor written to a cache.';
-COMMENT ON COLUMN usage_api.v1_cache_hits.cache_read_cost_usd IS 'Cost of the cache reads in US dollars; NULL when something was used and nothing of it has a price.';
-COMMENT ON COLUMN usage_api.v1_cache_hits.cache_write_cost_usd IS 'Cost of the cache writes in US dollars; NULL as that of the reads.';
-COMMENT ON COLUMN usage_api.v1_cache_hits.unpriced_requests IS 'Requests without a price: they are not in the costs.';
-COMMENT ON COLUMN usage_api.v1_calls.succeeded IS 'Attempts that succeeded.';
-COMMENT ON COLUMN usage_api.v1_calls.failed IS 'Attempts that failed.';
-COMMENT ON COLUMN usage_api.v1_calls.warmups IS 'Calls that asked for no generation: they are in none of the others.';
-COMMENT ON COLUMN usage_api.v1_channels.channel_id IS 'Number of the channel, for `worker channels`.';
-COMMENT ON COLUMN usage_api.v1_client_key_costs.total_requests IS 'All requests, warm-ups not counted.';
-COMMENT ON COLUMN usage_api.v1_client_keys.client_key_id IS 'Number of the client key, for `worker keys`.';
-COMMENT ON COLUMN usage_api.v1_dashboard.total_requests IS 'Requests ever, warm-ups not counted.';
-COMMENT ON COLUMN usage_api.v1_dashboard.total_tokens IS 'The sum of these four.';
-COMMENT ON COLUMN usage_api.v1_dashboard.total_actual_cost_usd IS 'Cost ever times the channels'' rate multipliers, in US dollars; NULL as the cost.';
-COMMENT ON COLUMN usage_api.v1_dashboard.today_requests IS 'Requests on the day, warm-ups not counted.';
-COMMENT ON COLUMN usage_api.v1_dashboard.today_actual_cost_usd IS 'Cost on the day times the channels'' rate multipliers, in US dollars; NULL as the cost.';
-COMMENT ON COLUMN usage_api.v1_dashboard.mean_latency_ms IS 'Mean of all measured latencies of requests ever, in milliseconds, to two decimals.';
-COMMENT ON COLUMN usage_api.v1_dimensions.dimension_id IS 'Number of the combination; v1_records names it.';
-COMMENT ON COLUMN usage_api.v1_fallbacks.attempts IS 'Attempts that they took.';
-COMMENT ON COLUMN usage_api.v1_fallbacks.switched IS 'Those that went over more than one credential.';
-COMMENT ON COLUMN usage_api.v1_fallbacks.success_rate IS 'final_succeeded of final_succeeded and final_failed, in percent; NULL when there were none.';
-COMMENT ON COLUMN usage_api.v1_heatmap.day IS 'The day, in the rollup time zone.';
-COMMENT ON COLUMN usage_api.v1_interval_timeline.occurred_at IS 'When the request began.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.request_id IS 'The proxy''s request id: not unique; empty when the payload had none.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.model IS 'The model of the last attempt.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.alias IS 'The model name that the client asked for, of the last attempt.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.tokens IS 'Sum of the five token counts that exclude one another, over all attempts.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.total_tokens IS 'Total tokens as reported, over all attempts.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.cost_usd IS 'Cost of the attempts that have a price, in US dollars; NULL when something was used and nothing of it has one.';
-COMMENT ON COLUMN usage_api.v1_logical_requests.actual_cost_usd IS 'Cost times the channels'' rate multipliers, in US dollars; NULL as cost_usd.';
-COMMENT ON COLUMN usage_api.v1_period.since IS 'Its begin; NULL for none.';
-COMMENT ON COLUMN usage_api.v1_period.until IS 'Its end, which does not belong to it; NULL for none.';
-COMMENT ON COLUMN usage_api.v1_prices.source IS 'operator (worker prices set), config (a configuration file) or dataset (price lists shipped with the worker).';
-COMMENT ON COLUMN usage_api.v1_prices.model IS 'The model it is for; * stands for any characters.';
-COMMENT ON COLUMN usage_api.v1_prices.provider IS 'The proxy''s provider id it is for; empty for all.';
-COMMENT ON COLUMN usage_api.v1_prices.channel IS 'The channel it is for; empty for all.';
-COMMENT ON COLUMN usage_api.v1_prices.service_tier IS 'The service tier it is for; empty for the standard one, * for every one without a price of its own.';
-COMMENT ON COLUMN usage_api.v1_record.completed_at IS 'When it ended: occurred_at plus latency; NULL when the latency was not measured.';
-COMMENT ON COLUMN usage_api.v1_record.request_id IS 'The proxy''s request id: shared by retries, and not unique.';
-COMMENT ON COLUMN usage_api.v1_record.error IS 'Class of the error of a failed or cancelled request; NULL for the others.';
-COMMENT ON COLUMN usage_api.v1_record.cost_usd IS 'Cost in US dollars; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_record.actual_cost_usd IS 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_record.cache_read_cost_usd IS 'The part of cost_usd for cache reads; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_record.cache_write_cost_usd IS 'The part of cost_usd for cache writes; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_record.latency_ms IS 'Milliseconds from the attempt''s begin to its end; NULL when not measured.';
-COMMENT ON COLUMN usage_api.v1_record.record_id IS 'The record''s identity, 32 hex digits: stable over replays and over both ways of reading usage.';
-COMMENT ON COLUMN usage_api.v1_record.price_id IS 'The price it was charged by, in v1_prices; NULL when it has no cost, or costs nothing for having consumed nothing.';
-COMMENT ON COLUMN usage_api.v1_record.rate_multiplier IS 'What the request really cost, as a multiple of its cost; NULL when it cost nothing or has no price.';
-COMMENT ON COLUMN usage_api.v1_record.attempt IS 'Its place in its logical request, from 1; NULL for a warm-up, and where that began more than six hours before.';
-COMMENT ON COLUMN usage_api.v1_record.attempts IS 'How many attempts its logical request took; NULL where attempt is.';
-COMMENT ON COLUMN usage_api.v1_records.completed_at IS 'When it ended: occurred_at plus latency; NULL when the latency was not measured.';
-COMMENT ON COLUMN usage_api.v1_records.request_id IS 'The proxy''s request id: shared by retries, and not unique.';
-COMMENT ON COLUMN usage_api.v1_records.error IS 'Class of the error of a failed or cancelled request; NULL for the others.';
-COMMENT ON COLUMN usage_api.v1_records.cost_usd IS 'Cost in US dollars; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_records.actual_cost_usd IS 'Cost times the channel''s rate multiplier, in US dollars; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_records.cache_read_cost_usd IS 'The part of cost_usd for cache reads; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_records.cache_write_cost_usd IS 'The part of cost_usd for cache writes; NULL without a price, 0 when nothing was used.';
-COMMENT ON COLUMN usage_api.v1_records.latency_ms IS 'Milliseconds from the attempt''s begin to its end; NULL when not measured.';
-COMMENT ON COLUMN usage_api.v1_records.record_id IS 'The record''s identity, 32 hex digits: stable over replays and over both ways of reading usage.';
-COMMENT ON COLUMN usage_api.v1_records.price_id IS 'The price it was charged by, in v1_prices; NULL when it has no cost, or costs nothing for having consumed nothing or being served for nothing.';
-COMMENT ON COLUMN usage_api.v1_records.event_key IS 'record_id as bytes; with occurred_at, what the index is on.';
-COMMENT ON COLUMN usage_api.v1_records.origin_id IS 'Number of the credential as records name it: the same for the same auth_index, source and auth_type.';
-COMMENT ON COLUMN usage_api.v1_request_gaps.occurred_at IS 'When the request began.';
-COMMENT ON COLUMN usage_api.v1_request_gaps.gap_minutes IS 'Minutes since the client key''s successful request before it began.';
-COMMENT ON COLUMN usage_api.v1_request_outcomes.request_id IS 'The proxy''s request id: not unique; empty when the payload had none.';
-COMMENT ON COLUMN usage_api.v1_request_outcomes.outcome IS 'success, failed or cancelled, as the last attempt ended.';
-COMMENT ON COLUMN usage_api.v1_request_outcomes.dimension_id IS 'Number of the last attempt''s combination of dimensions, in v1_dimensions.';
-COMMENT ON COLUMN usage_api.v1_sessions.session_id IS 'The session, as the proxy made it out.';
-COMMENT ON COLUMN usage_api.v1_sessions.parent_session_id IS 'The session that this one was begun by; NULL when there is none.';
-COMMENT ON COLUMN usage_api.v1_sessions.requests IS 'Number of attempts, whatever became of them.';
-COMMENT ON COLUMN usage_api.v1_sessions.failed IS 'Of them, those that failed.';
-COMMENT ON COLUMN usage_api.v1_sessions.cancelled IS 'Of them, those that the client cancelled.';
-COMMENT ON COLUMN usage_api.v1_sessions.uncached_input_tokens IS 'Input tokens that were neither read from nor written to a cache.';
-COMMENT ON COLUMN usage_api.v1_sessions.billed_output_tokens IS 'Output tokens including reasoning.';
-COMMENT ON COLUMN usage_api.v1_sessions.unclassified_tokens IS 'Tokens that are known only as a sum.';
-COMMENT ON COLUMN usage_api.v1_sessions.cost_usd IS 'Cost in US dollars; NULL when something was used and nothing of it has a price.';
-COMMENT ON COLUMN usage_api.v1_sessions.unpriced_requests IS 'Number of attempts without a cost.';
-COMMENT ON COLUMN usage_api.v1_sessions.estimated_cost_usd IS 'The part of cost_usd by prices that are an estimate.';
-COMMENT ON COLUMN usage_api.v1_sync_runs.started_at IS 'When the pass began.';
-COMMENT ON COLUMN usage_api.v1_sync_runs.error IS 'Why the pass failed; NULL when it did not.';
-COMMENT ON COLUMN usage_api.v1_timezone.timezone IS 'Name of an IANA time zone.';
-COMMENT ON COLUMN usage_api.v1_trend.bucket IS 'When the day or the hour began.';
 
 -- -- Who may do what -----------------------------------------------------------------------------------------------
 

@@ -18,16 +18,16 @@ from sqlalchemy.engine import Engine
 from worker.db import database
 from worker.errors import UsageError
 from worker.pricing.price import STANDARD_TIERS
+from worker.usage.measures import ADDED, EXCLUSIVE_TOKENS
 
-TOKENS = ("uncached_input_tokens", "cache_read_tokens", "cache_write_tokens", "billed_output_tokens",
-          "unclassified_tokens")  # fmt: skip
+TOKENS = EXCLUSIVE_TOKENS
 COSTS = ("cost_usd", "actual_cost_usd")
 AT_A_GLANCE = ("requests", "failed", "cancelled", "success_rate", "warmups", *TOKENS, *COSTS, "estimated_cost_usd",
                "mean_latency_ms")  # fmt: skip
 TOTALS = ("requests", "failed", "success_rate", "warmups", *TOKENS, "total_tokens", *COSTS, "unpriced_requests",
           "mean_latency_ms", "succeeded", "error_rate", "input_tokens", "output_tokens", "reasoning_tokens",
           "cached_tokens", "tokens", "cache_hit_rate", "cache_read_cost_usd", "cache_write_cost_usd",
-          "mean_ttft_ms", "cancelled", "estimated_cost_usd")  # fmt: skip
+          "mean_ttft_ms", "cancelled", "estimated_cost_usd", *ADDED)  # fmt: skip
 """The measures of a grouping, in the order of its CSV: what comes new is added at the end."""
 
 SPARE = ("cache_read_tokens", "actual_cost_usd", "uncached_input_tokens", "billed_output_tokens")

@@ -99,6 +99,9 @@ _LISTED = (
 MEASURES: Mapping[str, Measure] = {measure.name: measure for measure in _LISTED}
 """The columns of every rollup after its key, in the order of the tables."""
 
+ADDED = tuple(MEASURES)[tuple(MEASURES).index("priced_requests") + 1 :]
+"""Those that came after the first release: at the end wherever measures are listed."""
+
 COSTS = frozenset(name for name, measure in MEASURES.items() if measure.unit == "usd")
 
 REPORTED_TOKENS = tuple(f"{kind}_tokens" for kind in ReportedCounts._fields)
