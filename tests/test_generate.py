@@ -19,7 +19,7 @@ LIST = ("worker/usage/measures.py", "\n)  # fmt: skip\n\nMEASURES", """
 
 MEASURES""")  # fmt: skip
 COUNTED = ("worker/rollups/deltas.py", '        "latency_ms_sum": sum(latencies)', """\
-        "cache_write_1h_tokens": sum(row.details.cache_write_1h_tokens or 0 for row in rows),
+        "cache_write_1h_tokens": sum([row.details.cache_write_1h_tokens or 0 for row in rows]),
         "latency_ms_sum": sum(latencies)""")  # fmt: skip
 IN_SQL = (
     "migrations/schema/rollups.sql",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
-from operator import add, sub
+from operator import add, itemgetter, sub
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -36,17 +36,20 @@ class Deltas(NamedTuple):
 
 def deltas(rows: Iterable[Row], zone: ZoneInfo) -> Deltas:
     """Sum what `rows` add to the hours, and to the days of `zone`."""
-    places: dict[int, tuple[datetime, date]] = {}
-    groups: defaultdict[tuple[tuple[datetime, date], int], list[Row]] = defaultdict(list)
+    places: dict[int, int] = {}
+    numbers: dict[tuple[datetime, date], int] = {}
+    groups: defaultdict[tuple[int, int], list[Row]] = defaultdict(list)
     for row in rows:
         # Every zone's offset is a multiple of a quarter of an hour: within one, hour and day are the same for all.
         quarter = int(row.occurred_at.timestamp()) // QUARTER_S
         place = places.get(quarter)
         if place is None:
-            place = places[quarter] = buckets(row.occurred_at, zone)
+            place = places[quarter] = numbers.setdefault(buckets(row.occurred_at, zone), len(numbers))
         groups[place, row.dimension_id].append(row)
     found = Deltas({}, {})
-    for ((hour, day), dimension_id), group in groups.items():
+    buckets_of = list(numbers)
+    for (place, dimension_id), group in groups.items():
+        hour, day = buckets_of[place]
         counted = count(group)
         _add(found.hourly, (hour, dimension_id), counted)
         _add(found.daily, (day, dimension_id), counted)
@@ -80,34 +83,45 @@ NOTHING: Sums = (0,) * len(MEASURES)
 
 def count(rows: Sequence[Row]) -> Sums:
     """Return what records add to each measure, in the order of MEASURES."""
-    costs = [row.charge for row in rows if row.charge.cost_pico_usd is not None]
-    latencies = sorted(row.latency_ms for row in rows if row.latency_ms is not None)
-    ttfts = sorted(row.ttft_ms for row in rows if row.ttft_ms is not None)
-    counted = {
+    tokens = zip(*[(*row.reported, *row.counts) for row in rows], strict=True)
+    latencies = sorted([row.latency_ms for row in rows if row.latency_ms is not None])
+    ttfts = sorted([row.ttft_ms for row in rows if row.ttft_ms is not None])
+    others = _others(rows, latencies, ttfts)
+    return IN_ORDER((*map(sum, tokens), *_within(latencies), *_within(ttfts), *others.values()))
+
+
+def _others(rows: Sequence[Row], latencies: Sequence[int], ttfts: Sequence[int]) -> dict[str, int]:
+    """Return what is neither a count of tokens nor of a histogram, by measure; always the same ones."""
+    charges = [row.charge for row in rows if row.charge.cost_pico_usd is not None]
+    return {
         "requests": len(rows),
-        **dict(zip(REPORTED_TOKENS, map(sum, zip(*(row.reported for row in rows), strict=True)), strict=True)),
-        **dict(zip(EXCLUSIVE_TOKENS, map(sum, zip(*(row.counts for row in rows), strict=True)), strict=True)),
-        "cost_usd": sum(charge.cost_pico_usd or 0 for charge in costs),
-        "actual_cost_usd": sum(charge.actual_cost_pico_usd or 0 for charge in costs),
-        "cache_read_cost_usd": sum(charge.cache_read_cost_pico_usd or 0 for charge in costs),
-        "cache_write_cost_usd": sum(charge.cache_write_cost_pico_usd or 0 for charge in costs),
-        "estimated_cost_usd": sum(charge.cost_pico_usd or 0 for charge in costs if charge.estimated),
-        "priced_requests": sum(uses_something(row.charge.cost_pico_usd, row.counts) for row in rows),
-        "unpriced_requests": len(rows) - len(costs),
-        "latency_ms_sum": sum(latencies), "latency_samples": len(latencies), **_within("latency", latencies),
-        "ttft_ms_sum": sum(ttfts), "ttft_samples": len(ttfts), **_within("ttft", ttfts),
-    }  # fmt: skip
-    return tuple([counted[name] for name in MEASURES])
+        "cost_usd": sum([charge.cost_pico_usd or 0 for charge in charges]),
+        "actual_cost_usd": sum([charge.actual_cost_pico_usd or 0 for charge in charges]),
+        "cache_read_cost_usd": sum([charge.cache_read_cost_pico_usd or 0 for charge in charges]),
+        "cache_write_cost_usd": sum([charge.cache_write_cost_pico_usd or 0 for charge in charges]),
+        "estimated_cost_usd": sum([charge.cost_pico_usd or 0 for charge in charges if charge.estimated]),
+        "priced_requests": sum([uses_something(row.charge.cost_pico_usd, row.counts) for row in rows]),
+        "unpriced_requests": len(rows) - len(charges),
+        "latency_ms_sum": sum(latencies),
+        "latency_samples": len(latencies),
+        "ttft_ms_sum": sum(ttfts),
+        "ttft_samples": len(ttfts),
+    }
 
 
-def _within(measured: str, values: Sequence[int]) -> dict[str, int]:
+def _within(values: Sequence[int]) -> Sequence[int]:
     """Return how many of some sorted values lie within each bound of a histogram."""
-    bounds = HISTOGRAMS[measured]
-    return {name: bisect_right(values, bound) for name, bound in bounds.items()} if values else dict.fromkeys(bounds, 0)
+    return [bisect_right(values, bound) for bound in BOUNDS_MS] if values else NONE_WITHIN
 
 
-HISTOGRAMS = {
-    measured: {f"{measured}_le_{bound}": ms for bound, ms in LATENCY_BOUNDS_MS.items()}
-    for measured in ("latency", "ttft")
-}
-"""The upper bounds of the histograms in milliseconds, by their measures."""
+BOUNDS_MS = tuple(LATENCY_BOUNDS_MS.values())
+NONE_WITHIN = (0,) * len(BOUNDS_MS)
+COUNTED = (
+    *REPORTED_TOKENS,
+    *EXCLUSIVE_TOKENS,
+    *(f"{measured}_le_{bound}" for measured in ("latency", "ttft") for bound in LATENCY_BOUNDS_MS),
+    *_others([], [], []),
+)
+"""The measures in the order in which `count` has them."""
+
+IN_ORDER: Callable[[Sums], Sums] = itemgetter(*map(COUNTED.index, MEASURES))
