@@ -18,8 +18,7 @@ from worker.rollups import apply as rollups
 from worker.storage import channels as stored_channels
 from worker.storage import credentials
 from worker.storage import dimensions as stored_dimensions
-from worker.storage.dimensions import Dimension
-from worker.storage.rows import Row, Stored
+from worker.storage.rows import Dimension, Row, Stored
 from worker.usage import tokens
 from worker.usage.tokens import Normalised, Reported
 

@@ -21,8 +21,8 @@ from worker.loading.target import Target
 from worker.secret import is_account
 from worker.storage import channels as stored_channels
 from worker.storage import client_keys, credentials, dimensions
-from worker.storage.dimensions import Dimension, Origin
 from worker.storage.pricer import Pricer, Tariff
+from worker.storage.rows import Dimension, Origin
 from worker.usage import tokens
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

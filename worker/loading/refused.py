@@ -22,7 +22,7 @@ from worker.loading.names import instant
 from worker.loading.target import Target
 from worker.rollups import apply as rollups
 from worker.rollups.deltas import deltas
-from worker.storage import batches, channels, client_keys, dimensions, quarantine, records
+from worker.storage import batches, channels, client_keys, dimensions, quarantine, records, rows
 from worker.storage.rows import empty_row
 
 ALIKE = 10
@@ -119,9 +119,9 @@ def _try(connection: database.Connection, target: Target, at: datetime) -> NoRet
     channel_ids = channels.channel_ids(connection, upstream_id, {UNKNOWN: (at, at)})
     keys = client_keys.client_key_ids(connection, upstream_id, {digest(""): client_keys.Seen("", at, at)})
     channel_id = channel_ids[UNKNOWN.kind, UNKNOWN.identity]
-    dimension = dimensions.Dimension(channel_id, keys[digest("")], "", "", "", "", "success")
+    dimension = rows.Dimension(channel_id, keys[digest("")], "", "", "", "", "success")
     dimension_ids = dimensions.dimension_ids(connection, [dimension])
-    origin = dimensions.Origin("", digest(name), "", "")
+    origin = rows.Origin("", digest(name), "", "")
     origins = dimensions.origin_ids(connection, upstream_id, {origin: ""})
     row = empty_row(at, dimension_ids[dimension], origins[origin], secrets.token_bytes(16))
     new = records.insert_records(connection, batch_id, [row], all_new=False)

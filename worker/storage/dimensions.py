@@ -6,31 +6,10 @@ Nothing here is ever deleted. No transaction begins or ends here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from worker.db.database import Connection
-
-
-class Origin(NamedTuple):
-    """What records say of their credential."""
-
-    auth_index: str
-    source_digest: bytes
-    source_label: str
-    auth_type: str
-
-
-class Dimension(NamedTuple):
-    """One combination of the rollups' dimensions."""
-
-    channel_id: int
-    client_key_id: int
-    provider: str
-    endpoint: str
-    model: str
-    alias: str
-    outcome: str
-
+from worker.storage.rows import Dimension, Origin
 
 INSERT_ORIGINS = """
 INSERT INTO usage.origin (upstream_id, auth_index, source_digest, source_label, auth_type, candidates)

@@ -10,8 +10,8 @@ from worker.db.database import Connection
 from worker.pricing import price
 from worker.pricing.price import Charge, Price, Subject
 from worker.storage import channels
-from worker.storage.dimensions import Dimension
 from worker.storage.price_table import SELECT_FITTING, SELECT_HELD, SELECT_SUBJECTS, listed, read_prices
+from worker.storage.rows import Dimension
 from worker.usage import money
 from worker.usage.tokens import Normalised
 

@@ -17,8 +17,7 @@ from psycopg.sql import SQL, Composed, Identifier
 from worker.db.copy import COMMA, StagingTable, column_list, copy_binary, numeric
 from worker.db.database import Connection
 from worker.pricing.price import Charge
-from worker.storage.dimensions import Origin
-from worker.storage.rows import Details, Row, Stored
+from worker.storage.rows import Details, Origin, Row, Stored
 from worker.usage import money
 from worker.usage.measures import EXCLUSIVE_TOKENS, REPORTED_TOKENS
 from worker.usage.tokens import Normalised, ReportedCounts

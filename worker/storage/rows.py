@@ -1,4 +1,7 @@
-"""A record as it is stored, in parts that belong together (pure). They are flattened beside COPY and nowhere else."""
+"""A record as it is stored and what it names, in parts that belong together (pure).
+
+They are flattened beside COPY and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,28 @@ from datetime import datetime
 from typing import NamedTuple
 
 from worker.pricing.price import UNCHARGED, Charge
-from worker.storage.dimensions import Origin
 from worker.usage.tokens import Normalised, ReportedCounts
+
+
+class Origin(NamedTuple):
+    """What records say of their credential."""
+
+    auth_index: str
+    source_digest: bytes
+    source_label: str
+    auth_type: str
+
+
+class Dimension(NamedTuple):
+    """One combination of the rollups' dimensions."""
+
+    channel_id: int
+    client_key_id: int
+    provider: str
+    endpoint: str
+    model: str
+    alias: str
+    outcome: str
 
 
 class Details(NamedTuple):

@@ -18,7 +18,7 @@ from worker.db.session import SHORT
 from worker.errors import RefusedError, UpstreamError
 from worker.loading.load import Loader
 from worker.storage import credentials, dimensions
-from worker.storage.dimensions import Origin
+from worker.storage.rows import Origin
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 MISS_PAUSE_S = 60.0
