@@ -40,9 +40,9 @@ from wire import wire
 
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
-from worker.db import lock as stored_lock
 from worker.db.copy import StagingTable
 from worker.db.embedded import THROWAWAY, EmbeddedPostgres
+from worker.db.lock import Lock, consumer
 from worker.db.migrations import migrate
 from worker.rollups.statements import DELTAS
 from worker.rollups.tables import HOURLY
@@ -551,7 +551,7 @@ def standing_by(run: Run) -> Iterator[Fault]:
     there = {"WORKER_DATA_DIR": str(run.folder / "stand-by")}
     run._run(SYNC, {}, {**there, "WORKER_DATABASE_URL": DEAD}, None)
     yield {}, {}, None
-    lock = stored_lock.Lock(run.books.engine, stored_lock.consumer("default"))
+    lock = Lock(run.books.engine, consumer("default"))
     wait_until(lock.acquire, "the killed worker's lease is free")
     finished = run._run(SYNC, {}, there, None)
     lock.release()

@@ -12,7 +12,7 @@ from support import KEY
 from worker.channels.resolve import NOT_FOUND, resolve
 from worker.cliproxyapi.directory import KEY_ENDPOINTS, UNKNOWN, BadMappingError, base_url_name, build, parse
 from worker.config import Channels, Upstream
-from worker.corrections import link as stored_link
+from worker.corrections.link import link as link_channels
 from worker.secret import Keyring, is_account
 from worker.simulator.proxy import Fault, Simulator
 from worker.sync import run as sync
@@ -124,7 +124,7 @@ def names_of(books, number=0):
 
 def link(books, which, to):
     ids = dict(books.ask("SELECT name, channel_id FROM usage.channel"))
-    return stored_link.link(books.engine, "default", ids[which], ids[to])
+    return link_channels(books.engine, "default", ids[which], ids[to])
 
 
 # -- 5.1 to 5.3: the index -----------------------------------------------------------------------------------------

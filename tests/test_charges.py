@@ -16,12 +16,13 @@ from worker.channels.resolve import Resolution
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.directory import UNKNOWN
 from worker.config import OwnPrice, Prices
-from worker.corrections import reprice as stored_reprice
+from worker.corrections.reprice import Selection
+from worker.corrections.reprice import reprice as reprice_records
 from worker.db import database
 from worker.loading import names
-from worker.loading import prices as stored_prices
 from worker.loading.load import Loader
 from worker.loading.pass_result import PassResult
+from worker.loading.prices import open_pricer
 from worker.pricing import dataset, price
 from worker.pricing.price import Price, Subject
 from worker.simulator import traffic
@@ -63,8 +64,8 @@ def enter(books, *prices):
 
 
 def reprice(books, prices=NONE_OWN, dry_run=False, **selection):
-    pricer = stored_prices.open_pricer(books.engine, prices, UTC_ZONE)
-    return stored_reprice.reprice(books.engine, pricer, stored_reprice.Selection(**selection), dry_run=dry_run)
+    pricer = open_pricer(books.engine, prices, UTC_ZONE)
+    return reprice_records(books.engine, pricer, Selection(**selection), dry_run=dry_run)
 
 
 def charged(books):

@@ -11,8 +11,8 @@ from faults import stopped
 from support import QUICK, Books, calls, proxy, wait_until
 from wire import wire
 
-from worker.db import lock as stored_lock
 from worker.db.embedded import THROWAWAY, EmbeddedPostgres
+from worker.db.lock import Lock, consumer
 from worker.simulator.proxy import Fault
 from worker.sync.journal import Room
 
@@ -106,7 +106,7 @@ def test_a_standby_that_is_not_promoted_yet_keeps_nothing_in_the_proxy(server_fo
 
 @contextmanager
 def held(books, name):
-    lock = stored_lock.Lock(books.engine, name)
+    lock = Lock(books.engine, name)
     assert lock.acquire()
     try:
         yield
@@ -121,7 +121,7 @@ def test_who_stands_by_loads_what_its_own_journal_holds(books):
         assert books.worker(simulator, *SYNC, WORKER_DATABASE_URL=DEAD).code == 5
         assert len(books.journal()) == 2
         simulator.push(calls(1200)[900:])
-        with held(books, stored_lock.consumer("default")):
+        with held(books, consumer("default")):
             assert books.worker(simulator, *SYNC).code == 75
             assert (books.journal(), simulator.queued) == ([], 300)
             books.require_exactly(calls(900))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import QUICK, calls, proxy, said, wait_until
 
 from worker.db import database, lease, migrations
-from worker.db import lock as stored_lock
+from worker.db.lock import Lock
 from worker.errors import DatabaseError
 
 SELECT_OPEN = """
@@ -54,7 +54,7 @@ def other(books):
 
 
 def lock(books, name="it"):
-    return stored_lock.Lock(books.engine, name)
+    return Lock(books.engine, name)
 
 
 def test_one_has_it_until_it_lets_go(books):
@@ -239,7 +239,7 @@ def test_where_the_system_does_not_tell_processes_apart_none_is_gone(monkeypatch
 
 def test_a_database_that_is_away_is_an_error_and_letting_go_is_none(books):
     away = database.connect("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-    one = stored_lock.Lock(away, "it")
+    one = Lock(away, "it")
     with pytest.raises(DatabaseError):
         one.acquire()
     one.release()
@@ -247,7 +247,7 @@ def test_a_database_that_is_away_is_an_error_and_letting_go_is_none(books):
 
 def test_the_first_lock_brings_the_schema_that_its_table_belongs_to(empty_database_url):
     engine = database.connect(empty_database_url)
-    one = stored_lock.Lock(engine, "it")
+    one = Lock(engine, "it")
     assert one.acquire()
     assert migrations.schema_version(engine) == migrations.HEAD
     one.release()

@@ -22,9 +22,9 @@ from worker.cliproxyapi import payload as decode
 from worker.config import OwnPrice, Prices
 from worker.corrections import reprice
 from worker.db import database, settings
-from worker.loading import prices as stored_prices
 from worker.loading.load import Loader
 from worker.loading.pass_result import PassResult
+from worker.loading.prices import open_pricer
 from worker.pricing import dataset, price, vendors
 from worker.pricing.model_names import names
 from worker.pricing.price import Price, Subject
@@ -169,7 +169,7 @@ def test_requests_are_charged_what_they_cost_and_estimates_are_marked_in_records
     for view in ("v1_daily", "v1_hourly", "v1_daily_channels", "v1_daily_keys", "v1_hourly_keys"):
         assert books.ask(SELECT_SUMS.format(view)) == [wanted], view
     books.balance()
-    pricer = stored_prices.open_pricer(books.engine, DATASET, ZoneInfo("UTC"))
+    pricer = open_pricer(books.engine, DATASET, ZoneInfo("UTC"))
     assert sum(r.changed for r in reprice.reprice(books.engine, pricer, reprice.Selection())) == 0
 
 

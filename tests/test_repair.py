@@ -22,8 +22,8 @@ from support import KEY, QUICK, RENDERINGS, SEED, SELECT_WAITING, Books, calls, 
 from worker.cliproxyapi import payload as decode
 from worker.cliproxyapi.client import ProxyClient
 from worker.config import Upstream
-from worker.corrections import link as stored_link
 from worker.corrections import resolve_again, walk
+from worker.corrections.link import link as link_channels
 from worker.db import database
 from worker.errors import UsageError
 from worker.loading.load import Arrival
@@ -83,7 +83,7 @@ def channel(books, name):
 
 
 def link(books, name, to):
-    return stored_link.link(books.engine, "default", channel(books, name).channel_id, channel(books, to).channel_id)
+    return link_channels(books.engine, "default", channel(books, name).channel_id, channel(books, to).channel_id)
 
 
 def asked(simulator, mapping="auth-files"):
@@ -1078,7 +1078,7 @@ def act(books, simulator, name, action, number):
         if found:
             pair = found[number % len(found)], found[number // 7 % len(found)]
             try:
-                stored_link.link(books.engine, name, *(c.channel_id for c in pair))
+                link_channels(books.engine, name, *(c.channel_id for c in pair))
             except UsageError:
                 assert pair[0] == pair[1] or pair[1].linked_to == pair[0].channel_id
     else:

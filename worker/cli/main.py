@@ -270,7 +270,7 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
     from worker.memory import tune_gc
     from worker.reports import report
     from worker.rollups import verify
-    from worker.storage import upstreams as stored_upstreams
+    from worker.storage.upstreams import records_complete_from
 
     tune_gc()
     first, last = day("--since", since), day("--until", until)
@@ -278,7 +278,7 @@ def verify(since: Since = None, until: Until = None, as_json: Json = False) -> N
         migrations.schema_version(engine)  # of a newer one it knows too little to judge
         zone = ZoneInfo(report.timezone(engine))
         with database.transaction(engine) as connection:
-            complete_from = stored_upstreams.records_complete_from(connection)
+            complete_from = records_complete_from(connection)
             found = list(verify.differences(connection, zone, first, last))
     if as_json:
         show.json_document({"complete_from": complete_from, "differences": [d._asdict() for d in found]})
@@ -304,7 +304,7 @@ def rebuild(
     from zoneinfo import available_timezones
 
     from worker.cli import show
-    from worker.corrections import rebuild as stored_rebuild
+    from worker.corrections.rebuild import rebuild as rebuild_days
     from worker.db import database
     from worker.memory import tune_gc
 
@@ -313,7 +313,7 @@ def rebuild(
     if timezone is not None and timezone not in available_timezones():
         raise UsageError(f"--timezone {timezone!r} is not an IANA time zone such as Europe/Berlin")
     with database.open_engine(configured()) as engine:
-        done = stored_rebuild.rebuild(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
+        done = rebuild_days(engine, since=first, until=last, timezone=timezone, dry_run=dry_run)
     if as_json:
         show.json_document({**done._asdict(), "differences": [d._asdict() for d in done.differences]})
         return

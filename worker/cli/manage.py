@@ -46,13 +46,13 @@ def channels_show(which: Which, upstream: UpstreamName = None, as_json: Json = F
     from worker.cli import show
     from worker.db import database
     from worker.storage import channels
-    from worker.storage import credentials as stored_credentials
+    from worker.storage.credentials import credentials_of
 
     with database.open_engine(state.configured()) as engine, database.transaction(engine) as connection:
         channel = _channel(connection, which, upstream)
         linked = [c.channel for c in channels.listed(connection) if c.channel_id == channel.linked_to]
         names = channels.history(connection, channel.channel_id)
-        credentials = stored_credentials.credentials_of(connection, channel.channel_id)
+        credentials = credentials_of(connection, channel.channel_id)
     if as_json:
         show.json_document({**channel._asdict(), "names": names, "credentials": credentials})
         return

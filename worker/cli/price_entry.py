@@ -14,7 +14,7 @@ from sqlalchemy.engine import Engine
 from worker.cli.options import OPTIONS, RATE_OPTIONS, RATES
 from worker.config import Config, OwnPrice
 from worker.db import database
-from worker.db import settings as stored_settings
+from worker.db.settings import setting
 from worker.errors import UsageError
 from worker.pricing.price import Price, named
 from worker.storage import channels, price_table
@@ -23,7 +23,7 @@ from worker.storage import channels, price_table
 def zone(engine: Engine, settings: Config) -> ZoneInfo:
     """Return the zone of the days: the database's, else the one its first pass will decide."""
     with database.transaction(engine) as connection:
-        return ZoneInfo(stored_settings.setting(connection, "timezone") or settings.rollup.timezone)
+        return ZoneInfo(setting(connection, "timezone") or settings.rollup.timezone)
 
 
 def own_price(**given: Any) -> OwnPrice:

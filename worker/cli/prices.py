@@ -185,17 +185,17 @@ def reprice(
     """Charge records anew by the prices in force, and correct the rollups with them."""
     from worker.cli import show
     from worker.cli.price_entry import zone
-    from worker.corrections import reprice as stored_reprice
+    from worker.corrections.reprice import Selection, reprice
     from worker.db import database, migrations
     from worker.loading.prices import open_pricer
 
-    selection = stored_reprice.Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
+    selection = Selection(day("--since", since), day("--until", until), model, upstream, unpriced)
     settings = state.configured()
     bar, advance = show.progress("repricing")
     with database.open_engine(settings) as engine, bar:
         migrations.upgrade(engine)
         pricer = open_pricer(engine, settings.prices, zone(engine, settings))
-        found = stored_reprice.reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
+        found = reprice(engine, pricer, selection, dry_run=dry_run, progress=advance)
     if as_json:
         show.json_document({"dry_run": dry_run, "models": found})
         return

@@ -80,9 +80,8 @@ def resolve_pending(loader: Loader, stopping: threading.Event) -> Resolved | Non
     done = resolve_again(loader, stopping=stopping)
     if stopping.is_set():
         return done
-    with database.transaction(
-        loader.target.engine
-    ) as connection:  # only now: a pass that dies on the way is made up for
+    # Only now: a pass that dies on the way is made up for.
+    with database.transaction(loader.target.engine) as connection:
         credentials.set_resolve_pending(connection, loader.target.upstream_id, pending=False)
     return done
 

@@ -153,8 +153,8 @@ class Loader:
         refused.require_not_alike(alone, found)
         for name, part, said in alone:
             bad = [*part.bad, *(decode.refused(record, said) for record in part.records)]
-            aside = self.prepare(decode.Decoded(records=[], bad=bad, cursors=part.cursors))
-            if again := self._store(Arrival(f"{name}.0"), aside, result):
+            rest = self.prepare(decode.Decoded(records=[], bad=bad, cursors=part.cursors))
+            if again := self._store(Arrival(f"{name}.0"), rest, result):
                 raise BatchRefusedError(f"what was quarantined cannot be kept either: {again}")
 
     def _store_part(self, result: PassResult, name: str, part: decode.Decoded) -> str:

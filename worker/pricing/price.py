@@ -1,7 +1,7 @@
 """Which price holds for a record, and what the record costs by it (pure).
 
 A price names a model and may narrow itself to a channel, a provider, a service tier, a context length, a time and
-hours of the day. Of several that fit, `ladder` says which goes first. Costs are exact: rates have at most six
+hours of the day. Of several that fit, `rank_prices` says which goes first. Costs are exact: rates have at most six
 decimals and costs twelve, so that no sum of them is ever rounded.
 
 No price, or tokens that a price does not cover: no cost. Nothing is taken for zero that is not known to be zero.
@@ -263,7 +263,7 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 
 
 def choose(steps: Sequence[Price], at: datetime, input_tokens: int) -> Price | None:
-    """Return the first price of a ladder that holds at `at` for a request with so many input tokens."""
+    """Return the first price of a ranking that holds at `at` for a request with so many input tokens."""
     for p in steps:
         if (
             (p.above_input_tokens == 0 or input_tokens > p.above_input_tokens)
@@ -286,10 +286,10 @@ def _within(at: datetime, begins: time, ends: time) -> bool:
 def cost(
     steps: Sequence[Price], at: datetime, counts: Normalised, outcome: str, write_1h_tokens: int | None = None
 ) -> Cost:
-    """Return what a record costs by the price of its ladder that holds for it. The one rule for all costs.
+    """Return what a record costs by the first price of its ranking that holds for it. The one rule for all costs.
 
     Args:
-        steps: the prices that may hold, from `ladder`.
+        steps: the prices that may hold, from `rank_prices`.
         at: when the request began.
         counts: its tokens, each in one count; reasoning is part of the output and charged once.
         outcome: `success`, `failed`, `cancelled` or `warmup`. Only a success is charged per request, and what consumed

@@ -215,7 +215,7 @@ def _rows(connection: database.Connection, query: LiteralString, arguments: Mapp
     with connection.cursor(row_factory=dict_row) as cursor:
         try:
             return cursor.execute(query, arguments).fetchall()
-        except psycopg.errors.ObjectNotInPrerequisiteState as e:  # v1_require_records
+        except psycopg.errors.ObjectNotInPrerequisiteState as e:  # usage_internal.require_records
             raise UsageError(f"{e.diag.message_primary}. {e.diag.message_hint}") from e
 
 

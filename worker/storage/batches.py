@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 
 from worker.db.database import Connection
 
-# -- batches ----------------------------------------------------------------------------------------------------
-
 # Its journal entry is dropped once it is committed: that must not mean "in a moment", whatever the server's default.
 REALLY_COMMIT = """
 SELECT set_config('synchronous_commit', 'local', true) WHERE current_setting('synchronous_commit') = 'off'

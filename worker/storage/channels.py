@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from worker.cliproxyapi.directory import Channel, Credential, renames, suffixed
 from worker.db.database import Connection
 
-# -- channels ---------------------------------------------------------------------------------------------------
-
 SELECT_NAMES = """
 SELECT kind, identity, name FROM usage.channel WHERE upstream_id = %(upstream_id)s
 """

@@ -17,8 +17,6 @@ class Seen(NamedTuple):
     last_at: datetime
 
 
-# -- client keys ------------------------------------------------------------------------------------------------
-
 INSERT_CLIENT_KEYS = """
 INSERT INTO usage.client_key (upstream_id, digest, mask, first_seen_at, last_seen_at)
 SELECT %(upstream_id)s, digest, mask, first_at, last_at

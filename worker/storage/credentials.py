@@ -10,8 +10,6 @@ from worker.cliproxyapi.directory import Channel, Credential
 from worker.db.database import Connection
 from worker.storage.channels import channel_ids, follow_renames
 
-# -- credentials ------------------------------------------------------------------------------------------------
-
 SELECT_CREDENTIALS = """
 SELECT d.endpoint, c.kind, c.identity, c.name, c.channel_group, d.provider, d.auth_index, d.key_digest, d.place,
        d.accounts, d.configured

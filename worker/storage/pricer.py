@@ -15,8 +15,6 @@ from worker.storage.rows import Dimension
 from worker.usage import money
 from worker.usage.tokens import Normalised
 
-# -- charging ---------------------------------------------------------------------------------------------------
-
 
 class Tariff(NamedTuple):
     """What records of one dimension and one service tier are charged by."""

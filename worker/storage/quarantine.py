@@ -18,8 +18,6 @@ class QuarantinedRecord(NamedTuple):
     retryable: bool
 
 
-# -- quarantine -------------------------------------------------------------------------------------------------
-
 INSERT_QUARANTINE = """
 INSERT INTO usage.quarantine (upstream_id, digest, reason, payload, retryable, first_seen_at)
 SELECT %(upstream_id)s, digest, reason, payload, retryable, %(at)s
@@ -32,17 +30,17 @@ ON CONFLICT (upstream_id, digest) DO NOTHING
 """
 
 
-def quarantine(connection: Connection, upstream: int, asides: Sequence[QuarantinedRecord], at: datetime) -> int:
-    """Set records aside; return how many of them are new there."""
-    if not asides:
+def quarantine(connection: Connection, upstream: int, bad: Sequence[QuarantinedRecord], at: datetime) -> int:
+    """Quarantine records; return how many of them are new there."""
+    if not bad:
         return 0
     arguments = {
         "upstream_id": upstream,
         "at": at,
-        "digests": [a.digest for a in asides],
-        "reasons": [a.reason for a in asides],
-        "payloads": [a.payload for a in asides],
-        "retryables": [a.retryable for a in asides],
+        "digests": [one.digest for one in bad],
+        "reasons": [one.reason for one in bad],
+        "payloads": [one.payload for one in bad],
+        "retryables": [one.retryable for one in bad],
     }
     return connection.execute(INSERT_QUARANTINE, arguments).rowcount
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from worker.db.database import Connection, one
 
-# -- passes -----------------------------------------------------------------------------------------------------
-
 INSERT_RUN = "INSERT INTO usage.sync_run (upstream_id, kind, started_at) VALUES (%s, %s, %s) RETURNING run_id"
 
 

@@ -8,8 +8,6 @@ from datetime import date, datetime
 from worker.cliproxyapi.payload import Cursor
 from worker.db.database import Connection, one
 
-# -- upstreams --------------------------------------------------------------------------------------------------
-
 # Here and below: an identity is used up by whatever is to be inserted, whether it is or not. So only what is not there
 # yet is inserted; ON CONFLICT is for who comes at the same moment.
 INSERT_UPSTREAM = """

@@ -1,13 +1,13 @@
 """Bytes → Record: the only room that spells the field names of a usage payload (pure).
 
 One tolerant parser for every shape a proxy, a fork or an adapter has ever answered with: `answer`, `snapshot` and
-`home` take answers and files apart, `record` reads one item, `aside` keeps what could not be read.
+`home` take answers and files apart, `record` reads one item, `quarantined` keeps what could not be read.
 """
 
 from worker.cliproxyapi.payload.answer import decode_answer, decode_queue
-from worker.cliproxyapi.payload.aside import decode_quarantined, hidden, quarantine
 from worker.cliproxyapi.payload.home import HomePage, HomeRecord, decode_home
 from worker.cliproxyapi.payload.payload import CHUNK_RECORDS, Cursor, Decoded, count_elements
+from worker.cliproxyapi.payload.quarantined import decode_quarantined, hidden, quarantine
 from worker.cliproxyapi.payload.record import (
     COUNT_MAX,
     DURATION_MAX_MS,
